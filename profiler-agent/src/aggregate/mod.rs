@@ -1,0 +1,9 @@
+//! Samples into windows, windows into longer spans. No I/O.
+//!
+//! Input: samples with resolved addresses, or profiles. Output: a [`Window`] of distinct stacks, or one profile.
+//! Invariant: counts are only ever added; what does not fit is dropped and counted.
+
+pub mod merge;
+mod window;
+
+pub use window::{Frame, Window, WindowProcess, WindowThread};

@@ -1,0 +1,281 @@
+//! Loading and attaching the kernel programs.
+
+use super::btf::{Btf, BtfError};
+use super::counters::{Counters, Slots};
+use super::offsets::{self, Hierarchies};
+use super::perf::Clock;
+use super::sampling::{self, Sampling};
+use crate::config::SampleConfig;
+use aya::maps::{HashMap, MapData, PerCpuArray, ProgramArray, RingBuf};
+use aya::programs::{PerfEvent, ProgramError, RawTracePoint};
+use aya::{Ebpf, EbpfLoader, Pod, include_bytes_aligned};
+use aya_log::EbpfLogger;
+use profiler_common::{config, config::Config, limits, record};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+#[cfg(target_arch = "x86_64")]
+static OBJECT: &[u8] = include_bytes_aligned!("../../bpf/profiler.x86_64.bpf.o");
+#[cfg(target_arch = "aarch64")]
+static OBJECT: &[u8] = include_bytes_aligned!("../../bpf/profiler.aarch64.bpf.o");
+
+/// Names another object file; for proving that a rebuilt object loads.
+const OBJECT_VARIABLE: &str = "PROFILER_BPF_OBJECT";
+/// Seconds of sampling at full load that the ring holds.
+const RING_SECONDS: u64 = 2;
+/// Bytes of an average record: the head and some hundred frames.
+const RECORD_BYTES: u64 = 1024;
+const MIN_RING_BYTES: u64 = 256 << 10;
+const MAX_RING_BYTES: u64 = 64 << 20;
+
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Settings(Config);
+
+// SAFETY: fixed-width integers without padding.
+unsafe impl Pod for Settings {}
+
+/// What to sample.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Samples per second and CPU.
+    pub hz: u32,
+    /// What drives sampling.
+    pub clock: Clock,
+    /// Take kernel stacks.
+    pub kernel_stacks: bool,
+    /// Processes to sample; empty for all.
+    pub pids: Vec<u32>,
+    /// Sample processes that those fork, too.
+    pub follow_forks: bool,
+    /// The cgroup whose subtree is sampled.
+    pub cgroup: Option<PathBuf>,
+    /// Size of the ring buffer; derived from CPUs and frequency by default.
+    pub ring_bytes: Option<u64>,
+    /// Let the kernel programs log.
+    pub log: bool,
+}
+
+impl Options {
+    /// As configured, of all that the filters allow.
+    #[must_use]
+    pub fn new(config: &SampleConfig) -> Self {
+        Self {
+            hz: config.frequency,
+            clock: config.event,
+            kernel_stacks: config.kernel_stacks,
+            pids: config.pids.clone(),
+            follow_forks: false,
+            cgroup: config.cgroup.clone(),
+            ring_bytes: config.ring_bytes,
+            log: config.log.level == tracing::Level::TRACE,
+        }
+    }
+}
+
+/// Why sampling could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The kernel's types cannot be used.
+    #[error(transparent)]
+    Btf(#[from] BtfError),
+    /// The object cannot be loaded.
+    #[error("cannot load the kernel programs: {0}")]
+    Object(#[from] aya::EbpfError),
+    /// A program was refused.
+    #[error("the kernel refused program {name}: {source}")]
+    Program {
+        /// The program's name.
+        name: &'static str,
+        /// The kernel's answer.
+        source: ProgramError,
+    },
+    /// A map cannot be used.
+    #[error("cannot use map {name}: {source}")]
+    Map {
+        /// The map's name.
+        name: &'static str,
+        /// Why.
+        source: aya::maps::MapError,
+    },
+    /// The object lacks something.
+    #[error("the object has no {0}")]
+    NoSuch(&'static str),
+    /// perf events cannot be opened.
+    #[error("cannot open the sampling event: {0}")]
+    Perf(std::io::Error),
+    /// No cycle counter.
+    #[error("this host has no hardware cycle counter, as is usual in virtual machines ({0}): use --event cpu-clock")]
+    NoCycles(std::io::Error),
+    /// A file named by the user cannot be used.
+    #[error("{0}")]
+    Usage(String),
+}
+
+/// Everything that runs, before its reader is started.
+pub struct Loaded {
+    pub(super) sampling: Sampling,
+    /// The kernel empties the array once nobody holds it.
+    pub(super) _chain: ProgramArray<MapData>,
+    pub(super) ring: RingBuf<MapData>,
+    /// Dropping it detaches the tracepoints.
+    pub(super) _programs: Ebpf,
+    pub(super) logger: Option<EbpfLogger<&'static dyn log::Log>>,
+    /// The kernel's counters.
+    pub counters: Arc<Counters>,
+    /// Bytes of all maps and rings.
+    pub map_bytes: u64,
+}
+
+/// Loads, attaches and starts sampling.
+pub fn load(options: &Options) -> Result<Loaded, LoadError> {
+    let mut programs = load_object(options)?;
+    load_programs(&mut programs)?;
+    let program = perf_event(&mut programs, "walk_user")?.fd().and_then(|fd| Ok(fd.try_clone()?));
+    let program = program.map_err(|source| LoadError::Program { name: "walk_user", source })?;
+    let mut chain: ProgramArray<MapData> = map(&mut programs, "PROGRAMS")?;
+    chain.set(0, &program, 0).map_err(|source| LoadError::Map { name: "PROGRAMS", source })?;
+    allow(&mut programs, &options.pids)?;
+    let counters: PerCpuArray<MapData, Slots> = map(&mut programs, "COUNTERS")?;
+    let ring = map(&mut programs, "EVENTS")?;
+    let logger = if options.log { EbpfLogger::init(&mut programs).ok() } else { None };
+    attach_tracepoints(&mut programs)?;
+    let sample = perf_event(&mut programs, "sample")?.fd().and_then(|fd| Ok(fd.try_clone()?));
+    let sample = sample.map_err(|source| LoadError::Program { name: "sample", source })?;
+    let sampling = Sampling::start(options.clock, options.hz, sample).map_err(|error| match options.clock {
+        Clock::CpuClock => LoadError::Perf(error),
+        Clock::Cycles => LoadError::NoCycles(error),
+    })?;
+    let map_bytes = ring_bytes(options) + fixed_map_bytes() + sampling.bytes() as u64;
+    Ok(Loaded {
+        sampling,
+        _chain: chain,
+        ring,
+        _programs: programs,
+        logger,
+        counters: Arc::new(Counters::new(counters)),
+        map_bytes,
+    })
+}
+
+/// Names and verified instructions of all programs: loads them, attaches nothing.
+pub fn verified() -> Result<Vec<(String, u32)>, LoadError> {
+    let options = Options {
+        hz: 99,
+        clock: Clock::CpuClock,
+        kernel_stacks: true,
+        pids: Vec::new(),
+        follow_forks: false,
+        cgroup: None,
+        ring_bytes: None,
+        log: false,
+    };
+    let mut programs = load_object(&options)?;
+    load_programs(&mut programs)?;
+    let count = |program: &aya::programs::Program| program.info().ok()?.verified_instruction_count();
+    Ok(programs.programs().map(|(name, program)| (name.to_owned(), count(program).unwrap_or(0))).collect())
+}
+
+fn load_object(options: &Options) -> Result<Ebpf, LoadError> {
+    let config = Settings(settings(options)?);
+    let log_level = if options.log { aya_log::Level::Trace as u8 } else { 0 };
+    let other = std::env::var_os(OBJECT_VARIABLE).map(std::fs::read).transpose();
+    let other = other.map_err(|error| LoadError::Usage(format!("{OBJECT_VARIABLE}: {error}")))?;
+    let programs = EbpfLoader::new()
+        .btf(None)
+        .override_global("CONFIG", &config, true)
+        .override_global(aya_log::LEVEL, &log_level, true)
+        .map_max_entries("EVENTS", ring_bytes(options) as u32)
+        .map_max_entries("AYA_LOGS", if options.log { 128 << 10 } else { 4 << 10 })
+        .load(other.as_deref().unwrap_or(OBJECT))?;
+    Ok(programs)
+}
+
+fn settings(options: &Options) -> Result<Config, LoadError> {
+    let btf = Btf::of_kernel()?;
+    let hierarchies = Hierarchies::mounted();
+    let mut config = offsets::config(&btf, &hierarchies)?;
+    let flag = |on: bool, flag: u32| if on { flag } else { 0 };
+    config.flags = flag(options.kernel_stacks, config::KERNEL_STACKS)
+        | flag(!options.pids.is_empty(), config::FILTER_PIDS)
+        | flag(options.follow_forks, config::FOLLOW_FORKS)
+        | flag(options.cgroup.is_some(), config::FILTER_CGROUP);
+    if let Some(path) = &options.cgroup {
+        let refused = |reason: String| LoadError::Usage(format!("--cgroup {}: {reason}", path.display()));
+        let path = path.canonicalize().map_err(|error| refused(error.to_string()))?;
+        let controller = hierarchies.of_path(&path.to_string_lossy()).map_err(refused)?;
+        config.filter_hierarchy = match controller {
+            None => config::UNIFIED,
+            Some(name) => offsets::subsystem(&btf, name)
+                .ok_or_else(|| refused(format!("the kernel does not know controller {name}")))?,
+        };
+        let metadata = std::fs::metadata(&path).map_err(|error| refused(error.to_string()))?;
+        config.filter_cgroup = std::os::unix::fs::MetadataExt::ino(&metadata);
+    }
+    Ok(config)
+}
+
+fn load_programs(programs: &mut Ebpf) -> Result<(), LoadError> {
+    for name in ["sample", "walk_user"] {
+        perf_event(programs, name)?.load().map_err(|source| LoadError::Program { name, source })?;
+    }
+    for (name, _) in TRACEPOINTS {
+        raw_tracepoint(programs, name)?.load().map_err(|source| LoadError::Program { name, source })?;
+    }
+    Ok(())
+}
+
+const TRACEPOINTS: [(&str, &str); 2] = [("process_fork", "sched_process_fork"), ("process_exit", "sched_process_exit")];
+
+fn attach_tracepoints(programs: &mut Ebpf) -> Result<(), LoadError> {
+    for (name, tracepoint) in TRACEPOINTS {
+        raw_tracepoint(programs, name)?.attach(tracepoint).map_err(|source| LoadError::Program { name, source })?;
+    }
+    Ok(())
+}
+
+fn perf_event<'a>(programs: &'a mut Ebpf, name: &'static str) -> Result<&'a mut PerfEvent, LoadError> {
+    let program = programs.program_mut(name).ok_or(LoadError::NoSuch(name))?;
+    program.try_into().map_err(|source| LoadError::Program { name, source })
+}
+
+fn raw_tracepoint<'a>(programs: &'a mut Ebpf, name: &'static str) -> Result<&'a mut RawTracePoint, LoadError> {
+    let program = programs.program_mut(name).ok_or(LoadError::NoSuch(name))?;
+    program.try_into().map_err(|source| LoadError::Program { name, source })
+}
+
+fn map<T: TryFrom<aya::maps::Map, Error = aya::maps::MapError>>(
+    programs: &mut Ebpf,
+    name: &'static str,
+) -> Result<T, LoadError> {
+    let map = programs.take_map(name).ok_or(LoadError::NoSuch(name))?;
+    T::try_from(map).map_err(|source| LoadError::Map { name, source })
+}
+
+fn allow(programs: &mut Ebpf, pids: &[u32]) -> Result<(), LoadError> {
+    let mut filter: HashMap<MapData, u32, u32> = map(programs, "FILTER")?;
+    for pid in pids {
+        filter.insert(pid, 1, 0).map_err(|source| LoadError::Map { name: "FILTER", source })?;
+    }
+    Ok(())
+}
+
+/// A power of two that holds [`RING_SECONDS`] of all CPUs' samples.
+fn ring_bytes(options: &Options) -> u64 {
+    options.ring_bytes.map_or_else(|| default_ring_bytes(options.hz), |bytes| bytes.next_power_of_two().max(4096))
+}
+
+/// Size of the ring buffer for all online CPUs at a frequency.
+#[must_use]
+pub fn default_ring_bytes(hz: u32) -> u64 {
+    let cpus = sampling::online().map_or(1, |cpus| cpus.len() as u64);
+    let wanted = RING_SECONDS * cpus * u64::from(hz) * RECORD_BYTES;
+    wanted.clamp(MIN_RING_BYTES, MAX_RING_BYTES).next_power_of_two()
+}
+
+/// The maps whose size does not depend on the frequency.
+fn fixed_map_bytes() -> u64 {
+    let cpus = sampling::online().map_or(1, |cpus| cpus.len() as u64);
+    let entry = 64;
+    cpus * size_of::<record::Scratch>() as u64 + entry * u64::from(limits::MAX_SEEN + limits::MAX_FILTER_PIDS)
+}

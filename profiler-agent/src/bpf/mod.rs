@@ -1,0 +1,20 @@
+//! The kernel side as the agent sees it: load, attach, read.
+//!
+//! Input: filters, frequency. Output: [`reader::Batch`]es of samples, process events and mappings in order of time.
+//! Invariant: nothing blocks the reader; what cannot be handed on is dropped and counted.
+#![expect(unsafe_code, reason = "perf_event_open, ioctl and shared memory with the kernel have no safe interface")]
+
+pub mod btf;
+mod counters;
+mod event;
+mod load;
+pub mod offsets;
+mod perf;
+pub mod reader;
+mod sampling;
+mod sideband;
+
+pub use event::{Event, ExecEvent, MmapEvent, Sample};
+pub use load::{LoadError, Loaded, Options, default_ring_bytes, load, verified};
+pub use perf::Clock;
+pub use sampling::try_sampling;

@@ -1,0 +1,97 @@
+//! What the user wants: flags over environment over file over defaults.
+//!
+//! Input: [`Layer`]s of raw text, each item with where it came from. Output: plain values, checked, or every mistake at
+//! once. Invariant: a setting is declared once, in `setting`: its flag, its environment variable, its key in the file,
+//! its help and its check all come from there.
+//!
+//! A flag whose value has the wrong shape (no number, no duration, none of the choices) is wrong usage, found by clap.
+//! A well-formed value that cannot be (an interval of 10 ms), and contradictions, are bad configuration, whatever
+//! layer they come from; so is anything wrong in the environment or the file.
+
+mod build;
+mod environment;
+mod file;
+mod layer;
+mod setting;
+mod show;
+mod value;
+
+pub use build::{FREQUENCY_ALONE, Settings, record, run};
+pub use file::check_file;
+pub use layer::{Environment, Item, Layer, Mistake, Mistakes, Origin, process_environment};
+pub use setting::{Arity, Command, Heading, SETTINGS, Setting};
+pub use show::show;
+
+use crate::bpf::Clock;
+use crate::export::ExportConfig;
+use crate::otlp::LabelStyle;
+use crate::process::NameSource;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What `run` and `record` share.
+#[derive(Clone, Debug)]
+pub struct SampleConfig {
+    /// Samples per second and CPU.
+    pub frequency: u32,
+    /// What drives sampling.
+    pub event: Clock,
+    /// Processes to sample; empty for all.
+    pub pids: Vec<u32>,
+    /// The cgroup whose subtree is sampled.
+    pub cgroup: Option<PathBuf>,
+    /// Take kernel stacks.
+    pub kernel_stacks: bool,
+    /// Where service names come from.
+    pub service_name_from: Vec<NameSource>,
+    /// Labels for every series.
+    pub labels: Vec<(String, String)>,
+    /// How label names are written.
+    pub label_style: LabelStyle,
+    /// Size of the ring buffer; a test seam.
+    pub ring_bytes: Option<u64>,
+    /// How much is logged, and how.
+    pub log: LogConfig,
+}
+
+/// How much is logged, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// The least important level that is shown.
+    pub level: tracing::Level,
+    /// One JSON object per line instead of text.
+    pub json: bool,
+}
+
+/// `run`.
+#[derive(Clone, Debug)]
+pub struct RunConfig {
+    /// Sampling.
+    pub sample: SampleConfig,
+    /// Where profiles go; without endpoints, to the page alone.
+    pub export: ExportConfig,
+    /// Length of a window.
+    pub interval: Duration,
+    /// Where the page listens; none for no page.
+    pub listen: Option<SocketAddr>,
+    /// Token for the page off loopback.
+    pub page_token_file: Option<PathBuf>,
+    /// Whether `/metrics` is open off loopback.
+    pub metrics_open: bool,
+    /// Host names under which the page may be asked for, besides loopback's.
+    pub allowed_hosts: Vec<String>,
+}
+
+/// `record`.
+#[derive(Clone, Debug)]
+pub struct RecordConfig {
+    /// Sampling.
+    pub sample: SampleConfig,
+    /// How long; none until the command ends, or ten seconds without one.
+    pub duration: Option<Duration>,
+    /// The output file; its extension is its format.
+    pub output: Option<PathBuf>,
+    /// A command to start and to record.
+    pub command: Vec<std::ffi::OsString>,
+}

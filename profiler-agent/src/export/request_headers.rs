@@ -1,0 +1,107 @@
+//! Headers of a request: fixed ones, and credentials read anew.
+
+use super::config::{Auth, ExportConfig};
+use anyhow::Context;
+use base64::Engine;
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// Bytes of a file with a credential, certificate or key at most.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+#[derive(Debug)]
+pub(super) struct RequestHeaders {
+    fixed: HeaderMap,
+    auth: Auth,
+}
+
+impl RequestHeaders {
+    pub(super) fn new(config: &ExportConfig) -> anyhow::Result<Self> {
+        let mut fixed = HeaderMap::new();
+        for (name, value) in &config.headers {
+            let key: HeaderName = name.parse().with_context(|| format!("header name {name:?}"))?;
+            fixed.append(key, sensitive(value).with_context(|| format!("value of header {name:?}"))?);
+        }
+        if let Some(tenant) = &config.tenant {
+            let value = HeaderValue::from_str(tenant).with_context(|| format!("tenant {tenant:?}"))?;
+            fixed.insert("x-scope-orgid", value);
+        }
+        Ok(Self { fixed, auth: config.auth.clone() })
+    }
+
+    /// All headers, with the credentials as they are in their files now.
+    pub(super) fn read(&self) -> anyhow::Result<HeaderMap> {
+        let mut headers = self.fixed.clone();
+        let authorization = match &self.auth {
+            Auth::None => return Ok(headers),
+            Auth::BearerFile(file) => format!("Bearer {}", read_secret(file).context("bearer token file")?),
+            Auth::Basic { user, password_file } => {
+                let password = read_secret(password_file).context("basic auth password file")?;
+                let pair = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
+                format!("Basic {pair}")
+            }
+        };
+        headers.insert(AUTHORIZATION, sensitive(&authorization).context("credentials")?);
+        Ok(headers)
+    }
+}
+
+fn sensitive(value: &str) -> anyhow::Result<HeaderValue> {
+    // The parser's own error does not repeat the value.
+    let mut value = HeaderValue::from_str(value)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn read_secret(file: &Path) -> anyhow::Result<String> {
+    let bytes = read_file(file)?;
+    let text = String::from_utf8(bytes).ok().with_context(|| format!("{} is not text", file.display()))?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// A regular file's content; anything else could keep us waiting.
+pub(super) fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let said = || path.display().to_string();
+    anyhow::ensure!(std::fs::metadata(path).with_context(said)?.is_file(), "{}: not a file", path.display());
+    let mut bytes = Vec::new();
+    File::open(path).with_context(said)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).with_context(said)?;
+    anyhow::ensure!(bytes.len() as u64 <= MAX_FILE_BYTES, "{}: larger than {MAX_FILE_BYTES} bytes", path.display());
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> ExportConfig {
+        ExportConfig::new(Vec::new())
+    }
+
+    #[test]
+    fn credentials_follow_their_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        let headers = RequestHeaders::new(&ExportConfig { auth: Auth::BearerFile(file.clone()), ..config() }).unwrap();
+        assert!(format!("{:#}", headers.read().unwrap_err()).starts_with("bearer token file: "));
+        for token in ["one", "two"] {
+            std::fs::write(&file, format!("{token}\n")).unwrap();
+            assert_eq!(headers.read().unwrap()[AUTHORIZATION], format!("Bearer {token}"));
+        }
+        let auth = Auth::Basic { user: "Aladdin".into(), password_file: file.clone() };
+        std::fs::write(&file, "open sesame").unwrap();
+        let headers = RequestHeaders::new(&ExportConfig { auth, ..config() }).unwrap();
+        assert_eq!(headers.read().unwrap()[AUTHORIZATION], "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+        std::fs::write(&file, "x".repeat(2 << 20)).unwrap();
+        assert!(format!("{:#}", headers.read().unwrap_err()).contains("larger than"));
+    }
+
+    #[test]
+    fn wrong_headers_are_said_at_start() {
+        let wrong = ExportConfig { tenant: Some("a\nb".into()), ..config() };
+        assert!(format!("{:#}", RequestHeaders::new(&wrong).unwrap_err()).starts_with("tenant \"a\\nb\""));
+        let wrong = ExportConfig { headers: vec![("a b".into(), "c".into())], ..config() };
+        assert!(RequestHeaders::new(&wrong).is_err());
+    }
+}

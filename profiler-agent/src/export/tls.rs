@@ -1,0 +1,73 @@
+//! Certificates of both sides, read from files that may be replaced while we run.
+
+use super::config::ExportConfig;
+use super::request_headers::read_file;
+use anyhow::Context;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use rustls::{ClientConfig, RootCertStore, crypto};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+use tonic::transport::{Certificate, ClientTlsConfig, Identity};
+
+#[derive(Clone, Debug)]
+pub(super) struct TlsFiles {
+    ca: Option<PathBuf>,
+    client: Option<(PathBuf, PathBuf)>,
+}
+
+/// When the files were last written: a client with an older stamp is made anew.
+pub(super) type Stamp = Vec<Option<SystemTime>>;
+
+impl TlsFiles {
+    pub(super) fn new(config: &ExportConfig) -> anyhow::Result<Self> {
+        let client = match (&config.cert_file, &config.key_file) {
+            (Some(cert), Some(key)) => Some((cert.clone(), key.clone())),
+            (None, None) => None,
+            _ => anyhow::bail!("a client certificate needs both a certificate file and a key file"),
+        };
+        Ok(Self { ca: config.ca_file.clone(), client })
+    }
+
+    pub(super) fn stamp(&self) -> Stamp {
+        let client = self.client.iter().flat_map(|(cert, key)| [cert, key]);
+        let files = self.ca.iter().chain(client);
+        files.map(|file| std::fs::metadata(file).and_then(|found| found.modified()).ok()).collect()
+    }
+
+    /// For gRPC: the public authorities and the user's.
+    pub(super) fn grpc(&self) -> anyhow::Result<ClientTlsConfig> {
+        let mut tls = ClientTlsConfig::new().with_webpki_roots();
+        if let Some(ca) = &self.ca {
+            tls = tls.ca_certificate(Certificate::from_pem(read_file(ca).context("CA file")?));
+        }
+        if let Some((cert, key)) = &self.client {
+            let cert = read_file(cert).context("certificate file")?;
+            tls = tls.identity(Identity::from_pem(cert, read_file(key).context("key file")?));
+        }
+        Ok(tls)
+    }
+
+    /// For HTTP: the same.
+    pub(super) fn http(&self) -> anyhow::Result<ClientConfig> {
+        let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        if let Some(ca) = &self.ca {
+            for certificate in certificates(&read_file(ca).context("CA file")?).context("CA file")? {
+                roots.add(certificate).context("CA file")?;
+            }
+        }
+        let builder = ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots);
+        let Some((cert, key)) = &self.client else { return Ok(builder.with_no_client_auth()) };
+        let chain = certificates(&read_file(cert).context("certificate file")?).context("certificate file")?;
+        let key = PrivateKeyDer::from_pem_slice(&read_file(key).context("key file")?).context("key file")?;
+        builder.with_client_auth_cert(chain, key).context("client certificate")
+    }
+}
+
+fn certificates(pem: &[u8]) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>()?;
+    anyhow::ensure!(!certificates.is_empty(), "no certificate in it");
+    Ok(certificates)
+}

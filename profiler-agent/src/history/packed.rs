@@ -1,0 +1,24 @@
+//! A window as bytes: postcard, then gzip at its fastest level. Names repeat, so a window shrinks five to ten times.
+
+use super::HistoryError;
+use crate::profile::Profile;
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
+use std::io::Read as _;
+use std::sync::Arc;
+
+/// Packs a profile.
+pub(super) fn pack(profile: &Profile) -> Result<Arc<[u8]>, HistoryError> {
+    let encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    let encoder = postcard::to_io(profile, encoder).map_err(|error| HistoryError::Encode(error.to_string()))?;
+    let bytes = encoder.finish().map_err(|error| HistoryError::Encode(error.to_string()))?;
+    Ok(bytes.into())
+}
+
+/// Reads back what [`pack`] wrote. `None` is a fault of this module: the bytes never leave the process.
+pub(super) fn unpack(bytes: &[u8]) -> Option<Profile> {
+    let mut plain = Vec::with_capacity(bytes.len().saturating_mul(4));
+    GzDecoder::new(bytes).read_to_end(&mut plain).ok()?;
+    postcard::from_bytes(&plain).ok()
+}

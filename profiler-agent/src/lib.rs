@@ -1,0 +1,26 @@
+//! The agent: one folder per stage of the data's way.
+//!
+//! `bpf` (ring buffer) > `process` > `aggregate` > `symbolize` > `otlp` > `export`; `history` and `page` show the last
+//! hour, `output` writes files. `agent` and `recording` alone know the wiring.
+
+pub mod aggregate;
+pub mod bpf;
+pub mod cli;
+pub mod config;
+pub mod doctor;
+pub mod exit;
+pub mod export;
+pub mod history;
+pub mod host;
+pub mod otlp;
+pub mod output;
+pub mod page;
+pub mod pipeline;
+pub mod process;
+pub mod profile;
+pub mod recording;
+pub mod run;
+pub mod session;
+pub mod symbolize;
+pub mod telemetry;
+pub mod verbs;

@@ -1,0 +1,14 @@
+//! Parses, builds, runs, drains; how, is in the library.
+
+use clap::Parser as _;
+use profiler_agent::cli::Cli;
+use profiler_agent::verbs;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let code = verbs::execute(Cli::parse().verb).unwrap_or_else(|failure| {
+        eprintln!("profiler-agent: {failure}");
+        failure.code
+    });
+    ExitCode::from(code)
+}

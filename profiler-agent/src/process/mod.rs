@@ -1,0 +1,20 @@
+//! Who runs on this host and what is mapped where.
+//!
+//! Input: events in order of time, `/proc`. Output: identities, and addresses in executables. Invariant: what other
+//! processes say is read with bounds; it can cost them their names, never the agent.
+
+mod elf;
+mod executable;
+mod identity;
+mod mapping;
+mod maps;
+mod proc;
+mod service;
+mod table;
+
+pub use elf::Refusal;
+pub use executable::{Executable, ExecutableKind, Executables};
+pub use identity::{Identity, Naming};
+pub use service::NameSource;
+pub(crate) use service::percent_decode;
+pub use table::{CodeAddress, ProcessKey, ProcessTable};

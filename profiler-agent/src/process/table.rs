@@ -1,0 +1,237 @@
+//! The processes of the host: what is mapped where, and what they are called.
+//!
+//! Events cost a few bytes each; `/proc` is read at a process's first sample, and again when an address is in no
+//! known mapping. A process that is gone by then is known from its mapping events and its parent.
+
+use super::executable::{Executable, ExecutableKind, Executables, FileKey};
+use super::identity::{self, Identity};
+use super::mapping::{Mapping, Mappings};
+use crate::bpf::{ExecEvent, MmapEvent, Sample};
+use profiler_common::record::{FORK, ProcessEvent};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+/// Processes remembered at most.
+const MAX_PROCESSES: usize = 65_536;
+/// How long a dead process is remembered: its last samples may still be in other rings.
+const REMEMBER_NS: u64 = 2_000_000_000;
+/// Shortest time between two looks at the mappings of a process; doubled each time.
+const RELOAD_NS: u64 = 100_000_000;
+/// Most doublings: about a minute.
+const MAX_RELOAD_DOUBLINGS: u32 = 9;
+/// How often processes whose end was missed are looked for.
+const SWEEP_NS: u64 = 30_000_000_000;
+
+/// A process for good: pid and start time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ProcessKey {
+    /// Process id.
+    pub tgid: u32,
+    /// Start, nanoseconds of CLOCK_BOOTTIME.
+    pub start_ns: u64,
+}
+
+#[derive(Default)]
+struct Process {
+    parent: Option<ProcessKey>,
+    mappings: Mappings,
+    /// None until the first sample since fork or exec.
+    identity: Option<Arc<Identity>>,
+    /// When `/proc` may be read again, and how often it was.
+    reload_after_ns: u64,
+    reloads: u32,
+    last_used_ns: u64,
+}
+
+/// An address in code: where it is, and the file it is in.
+#[derive(Clone, Debug)]
+pub struct CodeAddress {
+    /// What it lies in.
+    pub executable: Arc<Executable>,
+    /// In the address space that symbols of the file use; absolute for the kernel and anonymous memory.
+    pub address: u64,
+}
+
+/// All known processes.
+pub struct ProcessTable {
+    processes: HashMap<ProcessKey, Process>,
+    /// The living process of a pid.
+    current: HashMap<u32, ProcessKey>,
+    /// Dead processes by the time they died.
+    dead: VecDeque<(u64, ProcessKey)>,
+    executables: Executables,
+    names: identity::Naming,
+    swept_ns: u64,
+}
+
+impl ProcessTable {
+    /// Knows nobody.
+    #[must_use]
+    pub fn new(executables: Executables, names: identity::Naming) -> Self {
+        Self {
+            processes: HashMap::new(),
+            current: HashMap::new(),
+            dead: VecDeque::new(),
+            executables,
+            names,
+            swept_ns: 0,
+        }
+    }
+
+    /// A process was forked or ended.
+    pub fn process_event(&mut self, event: &ProcessEvent) {
+        let key = ProcessKey { tgid: event.tgid, start_ns: event.start_ns };
+        if event.kind == FORK {
+            self.fork(key, ProcessKey { tgid: event.parent_tgid, start_ns: event.parent_start_ns }, event.time_ns);
+        } else if self.processes.contains_key(&key) {
+            self.current.remove(&key.tgid);
+            self.dead.push_back((event.time_ns, key));
+        }
+    }
+
+    fn fork(&mut self, child: ProcessKey, parent: ProcessKey, time_ns: u64) {
+        if self.processes.len() >= MAX_PROCESSES {
+            self.make_room();
+        }
+        let mappings = self.processes.get(&parent).map(|parent| parent.mappings.clone()).unwrap_or_default();
+        let process = Process { parent: Some(parent), mappings, last_used_ns: time_ns, ..Process::default() };
+        self.processes.insert(child, process);
+        self.current.insert(child.tgid, child);
+    }
+
+    /// A process begins to run a new executable.
+    pub fn exec(&mut self, event: &ExecEvent) {
+        if let Some(process) = self.current.get(&event.tgid).and_then(|key| self.processes.get_mut(key)) {
+            *process = Process { last_used_ns: event.time_ns, ..Process::default() };
+        }
+    }
+
+    /// An executable file was mapped.
+    pub fn mmap(&mut self, event: MmapEvent) {
+        let Some(process) = self.current.get(&event.tgid).and_then(|key| self.processes.get_mut(key)) else { return };
+        process.mappings.insert(Mapping {
+            start: event.start,
+            end: event.end,
+            file_offset: event.file_offset,
+            key: FileKey { device: event.device, inode: event.inode },
+            path: event.path,
+            mapped_after_s: self.names.unix_seconds(event.time_ns),
+            executable: None,
+        });
+    }
+
+    /// Who a sample belongs to. `kernel_thread` is the sample when its task is one, `time_ns` the sample's time.
+    pub fn identity(&mut self, key: ProcessKey, kernel_thread: Option<&Sample>, time_ns: u64) -> Arc<Identity> {
+        if let Some(identity) = self.processes.get(&key).and_then(|process| process.identity.clone()) {
+            return identity;
+        }
+        if let Some(sample) = kernel_thread {
+            let process = self.processes.entry(key).or_default();
+            process.last_used_ns = time_ns;
+            return Arc::clone(process.identity.insert(identity::of_kernel_thread(sample.comm())));
+        }
+        self.look(key, time_ns);
+        let process = self.processes.entry(key).or_default();
+        let identity = self.names.of_live(key).unwrap_or_else(|| self.names.of_dead(process.mappings.first_file()));
+        process.identity = Some(Arc::clone(&identity));
+        self.current.insert(key.tgid, key);
+        identity
+    }
+
+    /// The first look at a process: its mappings from `/proc`, or from its nearest living relative when it is gone
+    /// before its own mappings were ever seen.
+    fn look(&mut self, key: ProcessKey, time_ns: u64) {
+        if self.processes.len() >= MAX_PROCESSES {
+            self.make_room();
+        }
+        if self.reload(key, time_ns) {
+            return;
+        }
+        let process = self.processes.entry(key).or_default();
+        let Some(parent) = process.parent.filter(|_| process.mappings.is_empty()) else { return };
+        if self.processes.get(&parent).is_none_or(|parent| parent.mappings.is_empty()) {
+            self.reload(parent, time_ns);
+        }
+        if let Some(inherited) = self.processes.get(&parent).map(|parent| parent.mappings.clone()) {
+            self.processes.entry(key).or_default().mappings = inherited;
+        }
+    }
+
+    /// Reads the mappings of a living process again; false when it lives no more.
+    fn reload(&mut self, key: ProcessKey, time_ns: u64) -> bool {
+        let Some(mut mappings) = self.names.mappings(key) else { return false };
+        let process = self.processes.entry(key).or_default();
+        mappings.keep_executables(&process.mappings);
+        process.mappings = mappings;
+        let wait_ns = RELOAD_NS << process.reloads.min(MAX_RELOAD_DOUBLINGS);
+        process.reload_after_ns = time_ns + wait_ns;
+        process.reloads = process.reloads.saturating_add(1);
+        self.current.insert(key.tgid, key);
+        true
+    }
+
+    /// An address in the kernel.
+    #[must_use]
+    pub fn kernel_address(&self, address: u64) -> CodeAddress {
+        CodeAddress { executable: self.executables.kernel(), address }
+    }
+
+    /// An address in a process at a time; none when nothing executable is mapped there.
+    pub fn user_address(&mut self, key: ProcessKey, address: u64, time_ns: u64) -> Option<CodeAddress> {
+        let process = self.processes.entry(key).or_default();
+        process.last_used_ns = time_ns;
+        if process.mappings.find_mut(address).is_none()
+            && (time_ns < process.reload_after_ns || !self.reload(key, time_ns))
+        {
+            return None;
+        }
+        let process = self.processes.get_mut(&key)?;
+        let roots = [key.tgid, process.parent.map_or(key.tgid, |parent| parent.tgid), std::process::id()];
+        let mapping = process.mappings.find_mut(address)?;
+        let executable = match &mapping.executable {
+            Some(executable) => Arc::clone(executable),
+            None => Arc::clone(mapping.executable.insert(self.executables.bind(key.tgid, mapping, &roots))),
+        };
+        let address = match executable.kind {
+            ExecutableKind::Anonymous => address,
+            _ => executable.address_of(address - mapping.start + mapping.file_offset),
+        };
+        Some(CodeAddress { executable, address })
+    }
+
+    /// What stands for addresses that are no code.
+    #[must_use]
+    pub fn unmapped(&self) -> CodeAddress {
+        CodeAddress { executable: self.executables.unmapped(), address: 1 }
+    }
+
+    /// Forgets the dead, `now_ns` being the time of the youngest event.
+    pub fn forget(&mut self, now_ns: u64) {
+        while let Some(&(died_ns, key)) = self.dead.front()
+            && died_ns + REMEMBER_NS < now_ns
+        {
+            self.dead.pop_front();
+            self.processes.remove(&key);
+        }
+        if self.swept_ns + SWEEP_NS < now_ns {
+            self.swept_ns = now_ns;
+            self.sweep(now_ns);
+        }
+    }
+
+    /// Finds processes whose end was missed.
+    fn sweep(&mut self, now_ns: u64) {
+        let names = &self.names;
+        self.processes.retain(|&key, process| process.last_used_ns + SWEEP_NS > now_ns || names.lives(key));
+        self.current.retain(|_, key| self.processes.contains_key(key));
+    }
+
+    /// The half that was not used for longest goes.
+    fn make_room(&mut self) {
+        let mut used: Vec<u64> = self.processes.values().map(|process| process.last_used_ns).collect();
+        let middle = used.len() / 2;
+        let (_, &mut middle_ns, _) = used.select_nth_unstable(middle);
+        self.processes.retain(|_, process| process.last_used_ns > middle_ns);
+        self.current.retain(|_, key| self.processes.contains_key(key));
+    }
+}

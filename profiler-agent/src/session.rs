@@ -1,0 +1,96 @@
+//! One span of sampling: the reader, the pipeline and the symbolizer, each on its own thread, joined by bounded
+//! channels.
+
+use crate::aggregate::Window;
+use crate::bpf;
+use crate::bpf::reader::Reader;
+use crate::pipeline::Pipeline;
+use crate::process::{Executables, Naming, ProcessTable};
+use crate::profile::Profile;
+use crate::symbolize::{Names, symbolize};
+use crate::telemetry::ledger::{Ledger, Pending};
+use crate::telemetry::metrics::Metrics;
+use anyhow::Context as _;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Batches between the reader and the pipeline: six seconds of polls.
+const BATCHES: usize = 64;
+/// Windows between the pipeline and the symbolizer.
+const WINDOWS: usize = 1;
+
+/// What to sample and how.
+#[derive(Debug)]
+pub struct SessionOptions {
+    /// The kernel side.
+    pub sampling: bpf::Options,
+    /// Length of a window; none for a single one.
+    pub interval: Option<Duration>,
+    /// How processes get their names.
+    pub naming: Naming,
+}
+
+/// Sampling that runs.
+pub struct Session {
+    reader: Reader,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Session {
+    /// Loads, attaches and starts. `sink` gets every window with its names, on the symbolizer's thread, and decides
+    /// where its samples end.
+    pub fn start(
+        options: SessionOptions,
+        ledger: &Arc<Ledger>,
+        metrics: &Arc<Metrics>,
+        sink: impl FnMut(Profile, Pending) + Send + 'static,
+    ) -> anyhow::Result<Self> {
+        let period_ns = 1_000_000_000 / u64::from(options.sampling.hz);
+        let loaded = bpf::load(&options.sampling)?;
+        ledger.set_kernel(Box::new(Arc::clone(&loaded.counters)));
+        let (batch_sink, batches) = sync_channel(BATCHES);
+        let (window_sink, windows) = sync_channel(WINDOWS);
+        let pipeline = Pipeline {
+            processes: ProcessTable::new(Executables::new(Arc::clone(metrics)), options.naming),
+            windows: window_sink,
+            interval: options.interval,
+            period_ns,
+            metrics: Arc::clone(metrics),
+        };
+        let reader = Reader::start(loaded, Arc::clone(ledger), Arc::clone(metrics), batch_sink)
+            .context("cannot start the reader's thread")?;
+        let names = Arc::clone(metrics);
+        let threads = vec![
+            spawn("pipeline", move || pipeline.run(&batches))?,
+            spawn("symbolizer", move || name_windows(&windows, names, sink))?,
+        ];
+        Ok(Self { reader, threads })
+    }
+
+    /// Ends sampling; every sample taken has gone to the sink when this returns.
+    pub fn finish(self) {
+        self.reader.stop();
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a stage panicked");
+            }
+        }
+    }
+}
+
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> anyhow::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.into()).spawn(body).with_context(|| format!("cannot start thread {name}"))
+}
+
+fn name_windows(windows: &Receiver<Window>, metrics: Arc<Metrics>, mut sink: impl FnMut(Profile, Pending)) {
+    let mut names = Names::new(metrics);
+    while let Ok(mut window) = windows.recv() {
+        let profile = symbolize(&window, &mut names);
+        if let Some(mut pending) = window.pending.take() {
+            pending.recount(profile.sample_count());
+            sink(profile, pending);
+        }
+    }
+}

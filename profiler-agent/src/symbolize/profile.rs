@@ -1,0 +1,110 @@
+//! A window with names: tables of the profile from those of the window.
+
+use super::names::{Name, Names};
+use crate::aggregate::{Frame, Window};
+use crate::process::Identity;
+use crate::profile::{Function, Line, Location, Mapping, Process, Profile, Sample, Service, Thread};
+use crate::telemetry::lose;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Names everything in a closed window.
+pub fn symbolize(window: &Window, names: &mut Names) -> Profile {
+    let (functions, locations) = locations(window, names);
+    names.end_window();
+    let process = |process: &crate::aggregate::WindowProcess| Process {
+        pid: process.key.tgid,
+        start_ns: process.key.start_ns,
+        name: Arc::clone(&process.identity.name),
+    };
+    let thread = |thread: &crate::aggregate::WindowThread| Thread {
+        process: thread.process,
+        tid: thread.tid,
+        name: Arc::clone(&thread.name),
+    };
+    Profile {
+        start_unix_ns: window.start_unix_ns,
+        duration_ns: window.duration_ns,
+        period_ns: window.period_ns,
+        mappings: window
+            .executables
+            .iter()
+            .map(|executable| Mapping { path: Arc::clone(&executable.path), build_id: executable.build_id() })
+            .collect(),
+        functions,
+        locations,
+        stacks: window.stacks.iter().map(|stack| stack.iter().copied().collect()).collect(),
+        processes: window.processes.iter().map(process).collect(),
+        threads: window.threads.iter().map(thread).collect(),
+        services: services(window),
+    }
+}
+
+/// One location per frame of the window, in its order, and the functions they name.
+fn locations(window: &Window, names: &mut Names) -> (Vec<Function>, Vec<Location>) {
+    let mut by_executable: Vec<Vec<(usize, u64)>> = vec![Vec::new(); window.executables.len()];
+    for (index, frame) in window.frames.iter().enumerate() {
+        by_executable[frame.executable as usize].push((index, frame.address));
+    }
+    let mut functions = Functions::default();
+    let mut locations: Vec<Option<Location>> = vec![None; window.frames.len()];
+    for (executable, frames) in window.executables.iter().zip(&by_executable) {
+        let addresses: Vec<u64> = frames.iter().map(|(_, address)| *address).collect();
+        for (name, (index, _)) in names.find(executable, &addresses).into_iter().zip(frames) {
+            locations[*index] = Some(location(&window.frames[*index], functions.index(name)));
+        }
+    }
+    (functions.list, locations.into_iter().flatten().collect())
+}
+
+fn location(frame: &Frame, function: u32) -> Location {
+    Location {
+        mapping: frame.executable,
+        address: frame.address.max(1),
+        kind: frame.kind,
+        lines: Box::new([Line { function, line: 0 }]),
+    }
+}
+
+#[derive(Default)]
+struct Functions {
+    list: Vec<Function>,
+    index: HashMap<Arc<str>, u32>,
+}
+
+impl Functions {
+    /// Functions of one symbol name are one, whatever file they are in.
+    fn index(&mut self, name: Name) -> u32 {
+        if let Some(&known) = self.index.get(&name.system_name) {
+            return known;
+        }
+        let index = self.list.len() as u32;
+        self.index.insert(Arc::clone(&name.system_name), index);
+        self.list.push(Function { name: name.name, system_name: name.system_name, file: Arc::from("") });
+        index
+    }
+}
+
+/// Service name and further labels.
+type SeriesKey<'a> = (&'a str, &'a [(Arc<str>, Arc<str>)]);
+
+/// Samples by service and labels.
+fn services(window: &Window) -> Vec<Service> {
+    let mut services: Vec<Service> = Vec::new();
+    let mut index: HashMap<SeriesKey<'_>, usize> = HashMap::new();
+    for (&(stack, thread), &count) in &window.counts {
+        if lose::one("symbolize") {
+            continue;
+        }
+        let process = &window.processes[window.threads[thread as usize].process as usize];
+        let Identity { service: name, labels, .. } = &*process.identity;
+        let at = *index.entry((name, labels)).or_insert_with(|| {
+            services.push(Service { name: Arc::clone(name), labels: labels.clone(), samples: Vec::new() });
+            services.len() - 1
+        });
+        services[at].samples.push(Sample { stack, thread, count });
+    }
+    services.sort_by(|a, b| (&a.name, &a.labels).cmp(&(&b.name, &b.labels)));
+    services.iter_mut().for_each(|service| service.samples.sort_by_key(|sample| (sample.stack, sample.thread)));
+    services
+}

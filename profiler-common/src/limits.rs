@@ -1,0 +1,25 @@
+//! Every bound of the kernel side, each proven against the others at compile time.
+
+/// Frames of user stack walked at most; deeper stacks are truncated and counted.
+pub const MAX_USER_FRAMES: usize = 1024;
+/// Frames of kernel stack: the kernel's own default of `kernel.perf_event_max_stack`.
+pub const MAX_KERNEL_FRAMES: usize = 127;
+/// Slots of the scratch stack, a power of two because the index is masked.
+pub const FRAME_SLOTS: usize = 2048;
+/// User frames one program of the tail-call chain walks.
+pub const FRAMES_PER_PROGRAM: usize = 128;
+/// Programs in a chain; the kernel allows 33 tail calls.
+pub const MAX_TAIL_CALLS: u32 = (MAX_USER_FRAMES / FRAMES_PER_PROGRAM) as u32;
+/// Processes that `--pid` or a started command and its children can name.
+pub const MAX_FILTER_PIDS: u32 = 16_384;
+/// Processes remembered as "has had a sample" for the early wake-up; least recently used out first.
+pub const MAX_SEEN: u32 = 8_192;
+/// Ancestors looked at for `--cgroup`; deeper hierarchies than this do not occur (systemd and kubelet stay below 12).
+pub const MAX_CGROUP_DEPTH: usize = 32;
+/// `TASK_COMM_LEN`.
+pub const COMM_BYTES: usize = 16;
+
+const _: () = assert!(FRAME_SLOTS.is_power_of_two());
+const _: () = assert!(MAX_USER_FRAMES + MAX_KERNEL_FRAMES <= FRAME_SLOTS);
+const _: () = assert!(MAX_TAIL_CALLS < 33);
+const _: () = assert!(MAX_USER_FRAMES.is_multiple_of(FRAMES_PER_PROGRAM));

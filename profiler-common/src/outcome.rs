@@ -1,0 +1,75 @@
+//! How a firing of the kernel program ended, and how a user-stack walk ended.
+//!
+//! The numbers are indices into counters; the names are label values in `/metrics`.
+
+macro_rules! codes {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $label:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u32)]
+        pub enum $name { $($(#[$variant_doc])* $variant,)+ }
+
+        impl $name {
+            /// All codes in the order of their numbers.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+            /// How many codes there are.
+            pub const COUNT: usize = Self::ALL.len();
+            /// The label value in `/metrics`.
+            #[must_use]
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$variant => $label,)+ }
+            }
+            /// The code of a number.
+            #[must_use]
+            pub fn from_code(code: u32) -> Option<Self> {
+                Self::ALL.get(code as usize).copied()
+            }
+        }
+    };
+}
+
+codes! {
+    /// What a firing on an allowed task came to; exactly one is counted per firing, at its end.
+    Outcome {
+        /// The record is in the ring buffer.
+        Submitted = "submitted",
+        /// The ring buffer had no room.
+        RingFull = "ring_full",
+        /// The chain of programs broke (a tail call failed).
+        TailCall = "tail_call",
+    }
+}
+
+codes! {
+    /// Why a user-stack walk stopped.
+    UnwindStop {
+        /// The outermost frame was reached.
+        Root = "root",
+        /// The task has no user stack (kernel thread).
+        NoUserStack = "no_user_stack",
+        /// The user registers could not be read.
+        NoRegisters = "no_registers",
+        /// Stack memory could not be read.
+        BadMemory = "bad_memory",
+        /// The frame pointer does not point up the stack: code without frame pointers.
+        BadFramePointer = "bad_frame_pointer",
+        /// Deeper than [`MAX_USER_FRAMES`](crate::limits::MAX_USER_FRAMES).
+        TooDeep = "too_deep",
+    }
+}
+
+/// Slots of the per-CPU counter array: entries, then one per [`Outcome`], then time.
+pub mod counter {
+    use super::Outcome;
+
+    /// Firings on an allowed task, counted at entry: equals the sum of outcomes at rest.
+    pub const ENTERED: u32 = 0;
+    /// First outcome.
+    pub const OUTCOMES: u32 = 1;
+    /// Nanoseconds spent in the programs.
+    pub const RUN_NS: u32 = OUTCOMES + Outcome::COUNT as u32;
+    /// Process events that found no room in the ring buffer.
+    pub const EVENTS_LOST: u32 = RUN_NS + 1;
+    /// How many.
+    pub const COUNT: u32 = EVENTS_LOST + 1;
+}

@@ -1,0 +1,73 @@
+//! Fork and exit of processes (not of threads), in the clock and the ring buffer of the samples. Exec and mmap come
+//! through perf's side band: the exec tracepoint fires after the new image is mapped.
+
+use crate::{
+    counters, filter,
+    maps::{EVENTS, FILTER, setting},
+    task::Task,
+};
+use aya_ebpf::{
+    helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_ns, bpf_ringbuf_output},
+    programs::RawTracePointContext,
+};
+use profiler_common::{
+    config::{FILTER_PIDS, FOLLOW_FORKS},
+    outcome::counter,
+    record::{EXIT, FORK, ProcessEvent},
+};
+
+/// `TP_PROTO(struct task_struct *parent, struct task_struct *child)`.
+#[inline(always)]
+pub fn fork(ctx: &RawTracePointContext) -> Option<i32> {
+    let (parent, child) = (Task(ctx.arg::<u64>(0)), Task(ctx.arg::<u64>(1)));
+    let (tgid, parent_tgid) = (child.tgid()?, parent.tgid()?);
+    if tgid != child.pid()? || !filter::allows_pid(parent_tgid) {
+        return None;
+    }
+    if setting!(flags) & (FILTER_PIDS | FOLLOW_FORKS) == FILTER_PIDS | FOLLOW_FORKS {
+        let _ = FILTER.insert(&tgid, &1, 0);
+    }
+    submit(FORK, child, tgid, parent_tgid, parent.process_start_ns().unwrap_or(0))
+}
+
+/// `TP_PROTO(struct task_struct *p, …)`; fires for each thread, the last one counts.
+#[inline(always)]
+pub fn exit(ctx: &RawTracePointContext) -> Option<i32> {
+    let task = Task(ctx.arg::<u64>(0));
+    let tgid = task.tgid()?;
+    if !filter::allows_pid(tgid) || !task.process_is_dead() {
+        return None;
+    }
+    if setting!(flags) & FOLLOW_FORKS != 0 {
+        let _ = FILTER.remove(&tgid);
+    }
+    submit(EXIT, task, tgid, 0, 0)
+}
+
+#[inline(always)]
+fn submit(kind: u32, task: Task, tgid: u32, parent_tgid: u32, parent_start_ns: u64) -> Option<i32> {
+    let event = ProcessEvent {
+        kind,
+        // SAFETY: no argument.
+        cpu: unsafe { bpf_get_smp_processor_id() },
+        // SAFETY: no argument.
+        time_ns: unsafe { bpf_ktime_get_ns() },
+        start_ns: task.process_start_ns()?,
+        parent_start_ns,
+        tgid,
+        parent_tgid,
+    };
+    // SAFETY: the helper reads exactly the event. Flag 1 is BPF_RB_NO_WAKEUP.
+    let status = unsafe {
+        bpf_ringbuf_output(
+            (&raw const EVENTS).cast_mut().cast(),
+            (&raw const event).cast_mut().cast(),
+            size_of::<ProcessEvent>() as u64,
+            1,
+        )
+    };
+    if status != 0 {
+        counters::add(counter::EVENTS_LOST, 1);
+    }
+    None
+}

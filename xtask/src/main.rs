@@ -1,0 +1,64 @@
+//! The project's own commands, one file per verb.
+//!
+//! Every verb installs what it needs and nothing else, may be repeated, and says what it does in one line each.
+
+mod bench;
+mod bpf;
+mod build;
+mod lint;
+mod places;
+mod run;
+mod setup;
+mod shell;
+mod test;
+mod verify;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "The project's own commands")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Install what a part needs
+    Setup(setup::Args),
+    /// Build the agent and run it: the last hour of this host on a page at loopback
+    Run(run::Args),
+    /// Build the agent
+    Build(build::Args),
+    /// Run everything that proves the agent, with real parts
+    Test(test::Args),
+    /// Check format, clippy, licences, and that generated files are current
+    Lint,
+    /// Rebuild the BPF objects from source
+    Bpf(bpf::Args),
+    /// Load every BPF program, print the instructions verified, fail above the budget
+    Verify,
+    /// Measure
+    Bench(bench::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().verb {
+        Verb::Setup(args) => setup::setup(&args),
+        Verb::Run(args) => run::run(&args),
+        Verb::Build(args) => build::build(&args),
+        Verb::Test(args) => test::test(&args),
+        Verb::Lint => lint::lint(),
+        Verb::Bpf(args) => bpf::bpf(&args),
+        Verb::Verify => verify::verify(None),
+        Verb::Bench(args) => bench::bench(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(shell::exit_code(&error))
+        }
+    }
+}
