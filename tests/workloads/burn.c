@@ -17,12 +17,13 @@ BURNER(beta, 2)
 BURNER(gamma_, 3)
 
 __attribute__((noinline, noclone)) void work(double *shares) {
+    long rounds = varied(10000);
     double t0 = cpu();
-    alpha(500000);
+    alpha(5 * rounds);
     double t1 = cpu();
-    beta(300000);
+    beta(3 * rounds);
     double t2 = cpu();
-    gamma_(200000);
+    gamma_(2 * rounds);
     double t3 = cpu();
     shares[0] += t1 - t0;
     shares[1] += t2 - t1;

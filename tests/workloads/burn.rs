@@ -51,14 +51,20 @@ fn gamma(rounds: u64) {
     }
 }
 
+/// Pseudo-random: work that repeats every millisecond falls into step with a sampler that fires every millisecond.
+fn varied(state: &mut u64) -> u64 {
+    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    10_000 * (1 + (*state >> 60))
+}
+
 #[inline(never)]
-fn work(shares: &mut [f64; 3]) {
+fn work(shares: &mut [f64; 3], rounds: u64) {
     let start = cpu();
-    alpha(500_000);
+    alpha(5 * rounds);
     let after_alpha = cpu();
-    beta(300_000);
+    beta(3 * rounds);
     let after_beta = cpu();
-    gamma(200_000);
+    gamma(2 * rounds);
     let end = cpu();
     shares[0] += after_alpha - start;
     shares[1] += after_beta - after_alpha;
@@ -69,9 +75,9 @@ fn main() {
     // SAFETY: the handler only stores an atomic.
     unsafe { signal(SIGTERM, on_term) };
     let seconds = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(1e9);
-    let mut shares = [0.0; 3];
+    let (mut shares, mut state) = ([0.0; 3], 1);
     while !STOP.load(Ordering::Relaxed) && cpu() < seconds {
-        work(black_box(&mut shares));
+        work(black_box(&mut shares), varied(&mut state));
     }
     let [alpha, beta, gamma] = shares;
     let total = cpu();

@@ -23,6 +23,12 @@ static double clock_of(clockid_t clock) {
 
 static double cpu(void) { return clock_of(CLOCK_THREAD_CPUTIME_ID); }
 
+// Of pseudo-random length, so that it does not fall into step with the sampler: 1000 to 16000 rounds.
+static long varied(unsigned long *state) {
+    *state = *state * 6364136223846793005UL + 1442695040888963407UL;
+    return 1000 * (long)(1 + (*state >> 60));
+}
+
 static void on_term(int signal) {
     (void)signal;
     stop = 1;
@@ -41,12 +47,14 @@ BURNER(common, 1)
     BURNER(name, salt)                                                              \
     __attribute__((noinline, noclone)) void *run_##name(void *argument) {           \
         struct clock *clock = argument;                                             \
+        unsigned long state = salt;                                                 \
         pthread_setname_np(pthread_self(), #name);                                  \
         while (!stop && cpu() < seconds) {                                          \
+            long rounds = varied(&state);                                           \
             double start = cpu();                                                   \
-            name(percent * 10000L);                                                 \
+            name(percent * rounds);                                                 \
             double middle = cpu();                                                  \
-            common((100 - percent) * 10000L);                                       \
+            common((100 - percent) * rounds);                                       \
             clock->own += middle - start;                                           \
             clock->common += cpu() - middle;                                        \
         }                                                                           \
