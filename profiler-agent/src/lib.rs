@@ -23,4 +23,5 @@ pub mod run;
 pub mod session;
 pub mod symbolize;
 pub mod telemetry;
+pub mod unwind;
 pub mod verbs;

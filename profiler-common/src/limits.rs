@@ -4,10 +4,20 @@
 pub const MAX_USER_FRAMES: usize = 1024;
 /// Frames of kernel stack: the kernel's own default of `kernel.perf_event_max_stack`.
 pub const MAX_KERNEL_FRAMES: usize = 127;
-/// Slots of the scratch stack, a power of two because the index is masked.
+/// Slots for frames in the scratch record, a power of two because the index is masked.
 pub const FRAME_SLOTS: usize = 2048;
 /// User frames one program of the tail-call chain walks.
-pub const FRAMES_PER_PROGRAM: usize = 128;
+pub const FRAMES_PER_PROGRAM: usize = 32;
+/// Bytes of a user stack copied at most while a process has no tables.
+pub const MAX_STACK_BYTES: usize = 16 << 10;
+/// Stacks of one process copied in a second.
+pub const MAX_COPIES_PER_PROCESS: u32 = 128;
+/// Stacks copied in a second on one CPU.
+pub const MAX_COPIES_PER_CPU: u32 = 1024;
+/// Processes whose mappings the kernel program knows; least recently used out first.
+pub const MAX_PROCESSES: u32 = 16_384;
+/// Registers kept of the innermost frame: `struct pt_regs` of x86_64 has 21 slots, `user_pt_regs` of aarch64 34.
+pub const REGISTER_SLOTS: usize = 64;
 /// Programs in a chain; the kernel allows 33 tail calls.
 pub const MAX_TAIL_CALLS: u32 = (MAX_USER_FRAMES / FRAMES_PER_PROGRAM) as u32;
 /// Processes that `--pid` or a started command and its children can name.
@@ -21,5 +31,6 @@ pub const COMM_BYTES: usize = 16;
 
 const _: () = assert!(FRAME_SLOTS.is_power_of_two());
 const _: () = assert!(MAX_USER_FRAMES + MAX_KERNEL_FRAMES <= FRAME_SLOTS);
+const _: () = assert!(REGISTER_SLOTS.is_power_of_two());
 const _: () = assert!(MAX_TAIL_CALLS < 33);
 const _: () = assert!(MAX_USER_FRAMES.is_multiple_of(FRAMES_PER_PROGRAM));

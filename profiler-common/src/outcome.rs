@@ -51,10 +51,20 @@ codes! {
         NoRegisters = "no_registers",
         /// Stack memory could not be read.
         BadMemory = "bad_memory",
-        /// The frame pointer does not point up the stack: code without frame pointers.
+        /// Code without unwind rows, and the frame pointer does not point up the stack.
         BadFramePointer = "bad_frame_pointer",
         /// Deeper than [`MAX_USER_FRAMES`](crate::limits::MAX_USER_FRAMES).
         TooDeep = "too_deep",
+        /// A rule that the unwinder cannot follow.
+        UnsupportedRule = "unsupported_rule",
+        /// The caller's frame would not be further up the stack.
+        NotUpward = "not_upward",
+        /// The program counter is in no mapping whose rows are at hand; registers and stack were copied for the agent.
+        Copied = "copied",
+        /// The same, but too many stacks were copied in this second.
+        CopyLimit = "copy_limit",
+        /// The copied stack ends below the root.
+        CopyShort = "copy_short",
     }
 }
 

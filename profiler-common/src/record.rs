@@ -3,7 +3,8 @@
 //! Times are nanoseconds of CLOCK_MONOTONIC. A process is its tgid with the group leader's start time
 //! (nanoseconds of CLOCK_BOOTTIME, the clock that `/proc/PID/stat` shows in ticks).
 
-use crate::limits::{COMM_BYTES, FRAME_SLOTS, MAX_KERNEL_FRAMES, MAX_USER_FRAMES};
+use crate::limits::{COMM_BYTES, FRAME_SLOTS, MAX_KERNEL_FRAMES, MAX_STACK_BYTES, MAX_USER_FRAMES, REGISTER_SLOTS};
+use crate::unwind::{Cursor, place::MappingEntry};
 
 /// A [`SampleHeader`] and its frames.
 pub const SAMPLE: u32 = 1;
@@ -17,7 +18,8 @@ pub const IN_KERNEL: u32 = 1;
 /// The task is a kernel thread.
 pub const KERNEL_THREAD: u32 = 1 << 1;
 
-/// Head of a sample. `kernel_frames` and then `user_frames` addresses (u64) follow, leaf first each.
+/// Head of a sample. `kernel_frames` and then `user_frames` addresses (u64) follow, leaf first each; after those, where
+/// `stack_bytes` is not 0, a [`StackHead`] and that many bytes of user stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(
     feature = "host",
@@ -51,12 +53,37 @@ pub struct SampleHeader {
     pub kernel_frames: u32,
     /// At most [`MAX_USER_FRAMES`].
     pub user_frames: u32,
+    /// At most [`MAX_STACK_BYTES`], a multiple of 8; 0 when the walk ended in the kernel program.
+    pub stack_bytes: u32,
+    /// Zero.
+    pub padding: u32,
 }
 
-const _: () = assert!(size_of::<SampleHeader>() == 80);
+const _: () = assert!(size_of::<SampleHeader>() == 88);
+
+/// Where the agent goes on walking: the last of the user frames, and the stack from its stack pointer up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "host",
+    derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)
+)]
+#[repr(C)]
+pub struct StackHead {
+    /// The frame.
+    pub cursor: Cursor,
+    /// Address of the first byte of stack.
+    pub stack_start: u64,
+    /// The innermost frame's registers by slot, see [`Rule::register`](crate::unwind::Rule::register).
+    pub registers: [u64; REGISTER_SLOTS],
+}
+
+const _: () = assert!(size_of::<StackHead>() == 48 + 8 * REGISTER_SLOTS);
 
 /// The longest sample in bytes.
-pub const MAX_SAMPLE_BYTES: usize = size_of::<SampleHeader>() + 8 * (MAX_KERNEL_FRAMES + MAX_USER_FRAMES);
+pub const MAX_SAMPLE_BYTES: usize = size_of::<SampleHeader>()
+    + 8 * (MAX_KERNEL_FRAMES + MAX_USER_FRAMES)
+    + size_of::<StackHead>()
+    + MAX_STACK_BYTES;
 
 /// A change in the life of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,26 +111,28 @@ pub struct ProcessEvent {
 
 const _: () = assert!(size_of::<ProcessEvent>() == 40);
 
-/// Per-CPU state of a walk, and the sample being put together in it.
+/// Slots after those for frames: a stack's head and the stack, wherever the frames end.
+pub const STACK_SLOTS: usize = (size_of::<StackHead>() + MAX_STACK_BYTES) / 8;
+
+/// State of a walk on one CPU, and the sample being put together in it.
 #[repr(C)]
 pub struct Scratch {
-    /// Next program counter.
-    pub pc: u64,
-    /// Stack pointer.
-    pub sp: u64,
-    /// Frame pointer.
-    pub fp: u64,
     /// Start of the program, CLOCK_MONOTONIC.
     pub entered_ns: u64,
+    /// Address of the running task.
+    pub task: u64,
     /// Programs of the chain run so far.
     pub tail_calls: u32,
-    /// Zero.
-    pub padding: u32,
+    /// Stacks copied on this CPU in the second `copied_second`.
+    pub copies: u32,
+    /// CLOCK_MONOTONIC in seconds.
+    pub copied_second: u64,
+    /// The mapping of the frame before: the likeliest.
+    pub mapping: MappingEntry,
+    /// Where the walk is, and the registers it began with. `stack_start` is unused until the stack is copied.
+    pub walk: StackHead,
     /// The sample's head.
     pub header: SampleHeader,
-    /// The sample's frames.
-    pub frames: [u64; FRAME_SLOTS],
+    /// The sample's frames, and behind them a stack.
+    pub frames: [u64; FRAME_SLOTS + STACK_SLOTS],
 }
-
-// A per-CPU map value is at most 32 KiB (PCPU_MIN_UNIT_SIZE).
-const _: () = assert!(size_of::<Scratch>() <= 32 * 1024);

@@ -1,0 +1,9 @@
+//! Unwind tables: rows of a file packed for the kernel, and stacks that the agent itself finishes.
+//!
+//! Input: executables that frames were seen in. Output: [`UnwindTable`]s, in the kernel's maps. Invariant: building a
+//! table is a function from a file's sections to a table and happens off the sampling path; what a hostile file costs
+//! is bounded by its size.
+
+mod table;
+
+pub use table::{Encoder, UnwindTable};

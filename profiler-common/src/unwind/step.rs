@@ -1,0 +1,158 @@
+//! One step from a frame to its caller.
+
+use super::arch::Arch;
+use super::rule::{self, Rule};
+use crate::outcome::UnwindStop;
+
+/// A frame on the way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "host",
+    derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)
+)]
+#[repr(C)]
+pub struct Cursor {
+    /// Program counter: an instruction, or a return address.
+    pub pc: u64,
+    /// Stack pointer.
+    pub sp: u64,
+    /// Frame pointer.
+    pub fp: u64,
+    /// Link register, where it is known.
+    pub link: u64,
+    /// Or of the flags of this module.
+    pub flags: u64,
+}
+
+/// `pc` is the instruction itself: innermost, or interrupted by a signal.
+pub const EXACT: u64 = 1;
+/// The innermost frame: all its registers are at hand.
+pub const INNERMOST: u64 = 1 << 1;
+
+/// A frame pointer that no step accepts.
+const LOST: u64 = 1;
+
+impl Cursor {
+    /// The address whose row applies. A return address belongs to the instruction before.
+    #[inline(always)]
+    #[must_use]
+    pub const fn lookup_address(&self) -> u64 {
+        if self.flags & EXACT != 0 { self.pc } else { self.pc.wrapping_sub(1) }
+    }
+}
+
+/// What is read on the way.
+pub trait Stack {
+    /// 8 bytes of the process at an address.
+    fn word(&self, address: u64) -> Option<u64>;
+    /// A register of the innermost frame by its slot, see [`Rule::register`].
+    fn register(&self, slot: u32) -> Option<u64>;
+    /// Base of the thread's local storage.
+    fn thread_pointer(&self) -> Option<u64>;
+}
+
+/// The caller's frame, by a rule. `SIGNAL` and `GO_SYSTEMSTACK` may go to another stack; any other step must go up.
+#[inline(always)]
+pub fn step<A: Arch>(cursor: Cursor, rule: Rule, stack: &impl Stack) -> Result<Cursor, UnwindStop> {
+    let offset = rule.cfa_offset as i64 as u64;
+    let read = |address| stack.word(address).ok_or(UnwindStop::BadMemory);
+    let cfa = match rule.cfa {
+        rule::cfa::SP => cursor.sp.wrapping_add(offset),
+        rule::cfa::FP => cursor.fp.wrapping_add(offset),
+        rule::cfa::PLT => {
+            cursor.sp.wrapping_add(8 + if (cursor.lookup_address() & 15) << 3 >= offset { 8 } else { 0 })
+        }
+        rule::cfa::SIGNAL => return step_signal::<A>(cursor, stack),
+        rule::cfa::END => return Err(UnwindStop::Root),
+        rule::cfa::NONE => return step_without_rows::<A>(cursor, stack),
+        rule::cfa::SP_DEREF => read(cursor.sp.wrapping_add(offset))?.wrapping_add(rule.extra as i64 as u64),
+        rule::cfa::FP_DEREF => read(cursor.fp.wrapping_add(offset))?.wrapping_add(rule.extra as i64 as u64),
+        rule::cfa::REGISTER => innermost(cursor, stack, u32::from(rule.register))?.wrapping_add(offset),
+        rule::cfa::GO_SYSTEMSTACK => return step_go::<A>(cursor, rule, stack),
+        _ => return Err(UnwindStop::UnsupportedRule),
+    };
+    if cfa < cursor.sp || (cfa == cursor.sp && cursor.flags & EXACT == 0) {
+        return Err(UnwindStop::NotUpward);
+    }
+    let fp_offset = rule.fp_offset as i64 as u64;
+    let fp = match rule.fp {
+        rule::fp::SAME => cursor.fp,
+        rule::fp::AT_CFA => read(cfa.wrapping_add(fp_offset))?,
+        rule::fp::AT_FP => read(cursor.fp.wrapping_add(fp_offset))?,
+        _ => LOST,
+    };
+    let pc = match rule.ra {
+        rule::ra::BELOW_CFA => read(cfa.wrapping_sub(8))?,
+        rule::ra::LINK if cursor.flags & EXACT != 0 => cursor.link,
+        rule::ra::ABOVE_FP => read(cfa.wrapping_add(fp_offset).wrapping_add(8))?,
+        rule::ra::AT_CFA => read(cfa.wrapping_add(rule.extra as i64 as u64))?,
+        rule::ra::REGISTER => innermost(cursor, stack, rule.extra as u32)?,
+        _ => return Err(UnwindStop::UnsupportedRule),
+    };
+    caller::<A>(pc, cfa, fp)
+}
+
+/// `(pc, sp, fp) = (*(fp + 8), fp + 16, *fp)`; on aarch64 the pair lies at x29 in the same order.
+#[inline(always)]
+pub fn step_frame_pointer<A: Arch>(cursor: Cursor, stack: &impl Stack) -> Result<Cursor, UnwindStop> {
+    if cursor.fp == 0 {
+        return Err(UnwindStop::Root);
+    }
+    if cursor.fp < cursor.sp || cursor.fp & 7 != 0 {
+        return Err(UnwindStop::BadFramePointer);
+    }
+    let fp = stack.word(cursor.fp).ok_or(UnwindStop::BadMemory)?;
+    let pc = stack.word(cursor.fp + 8).ok_or(UnwindStop::BadMemory)?;
+    caller::<A>(pc, cursor.fp + 16, fp)
+}
+
+/// A frame whose caller is at a return address; none where the outermost frame returns to.
+#[inline(always)]
+fn caller<A: Arch>(return_address: u64, sp: u64, fp: u64) -> Result<Cursor, UnwindStop> {
+    let pc = A::strip(return_address);
+    if pc == 0 { Err(UnwindStop::Root) } else { Ok(Cursor { pc, sp, fp, link: 0, flags: 0 }) }
+}
+
+/// Code without rows follows the frame pointer, unless it is what a signal handler returns to.
+#[inline(always)]
+fn step_without_rows<A: Arch>(cursor: Cursor, stack: &impl Stack) -> Result<Cursor, UnwindStop> {
+    if cursor.flags & EXACT == 0 && stack.word(cursor.pc) == Some(A::SIGNAL_RETURN) {
+        return step_signal::<A>(cursor, stack);
+    }
+    step_frame_pointer::<A>(cursor, stack)
+}
+
+#[inline(always)]
+fn step_signal<A: Arch>(cursor: Cursor, stack: &impl Stack) -> Result<Cursor, UnwindStop> {
+    let at = |offset| stack.word(cursor.sp.wrapping_add(offset)).ok_or(UnwindStop::BadMemory);
+    let [pc, sp, fp, link] = A::SIGNAL_FRAME;
+    let link = if A::LINK_REGISTER { at(link)? } else { 0 };
+    Ok(Cursor { pc: at(pc)?, sp: at(sp)?, fp: at(fp)?, link, flags: EXACT })
+}
+
+/// See [`rule::cfa::GO_SYSTEMSTACK`]; without the goroutine at hand its caller's caller is reached by frame pointer.
+#[inline(always)]
+fn step_go<A: Arch>(cursor: Cursor, rule: Rule, stack: &impl Stack) -> Result<Cursor, UnwindStop> {
+    let goroutine = || {
+        let g = stack.word(stack.thread_pointer()?.wrapping_sub(8))?;
+        let m = stack.word(g.wrapping_add(48))?;
+        let user = stack.word(m.wrapping_add(rule.cfa_offset as i64 as u64))?;
+        let sp = stack.word(user.wrapping_add(rule.fp_offset as i64 as u64))?;
+        let fp = stack.word(user.wrapping_add(rule.extra as i64 as u64))?;
+        Some((stack.word(sp.wrapping_sub(8))?, sp, fp))
+    };
+    if let Some((pc, sp, fp)) = goroutine() {
+        return caller::<A>(pc, sp, fp);
+    }
+    let fp = stack.word(cursor.fp).ok_or(UnwindStop::BadMemory)?;
+    let pc = stack.word(cursor.fp.wrapping_add(8)).ok_or(UnwindStop::BadMemory)?;
+    caller::<A>(pc, cursor.fp.wrapping_add(16), fp)
+}
+
+#[inline(always)]
+fn innermost(cursor: Cursor, stack: &impl Stack, slot: u32) -> Result<u64, UnwindStop> {
+    if cursor.flags & INNERMOST == 0 {
+        return Err(UnwindStop::UnsupportedRule);
+    }
+    stack.register(slot).ok_or(UnwindStop::UnsupportedRule)
+}
