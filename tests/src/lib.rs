@@ -1,12 +1,15 @@
 //! What the tests share: the agent as a user runs it, workloads with known truth, real servers, a real browser.
 
 pub mod agent;
+pub mod batch;
 pub mod cgroup;
+pub mod chain;
 pub mod hostile;
 pub mod ledger;
 pub mod page_api;
 pub mod pyroscope;
 pub mod recorded;
+pub mod stacks;
 pub mod stub;
 pub mod webdriver;
 pub mod workload;
