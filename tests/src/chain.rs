@@ -15,7 +15,7 @@ pub enum Link {
     Module(&'static str),
     /// One frame or more of functions whose names begin in one of these ways.
     Runtime(&'static [&'static str]),
-    /// As many frames as there are, to the root.
+    /// Whatever is left to the root, nothing included.
     Rest,
 }
 
@@ -34,12 +34,12 @@ impl Link {
                 Self::Like(prefix) => begins(&[prefix]),
                 Self::Module(prefix) => frame.module.starts_with(prefix),
                 Self::Runtime(prefixes) => begins(prefixes),
-                Self::Rest => true,
+                Self::Rest => false,
             }
     }
 
     fn repeats(&self) -> bool {
-        matches!(self, Self::Module(_) | Self::Runtime(_) | Self::Rest)
+        matches!(self, Self::Module(_) | Self::Runtime(_))
     }
 }
 
@@ -69,6 +69,9 @@ impl Chain {
     fn departs(&self, frames: &[Frame]) -> Option<(usize, String)> {
         let mut at = 1;
         for (index, link) in self.below.iter().enumerate() {
+            if matches!(link, Link::Rest) {
+                return None;
+            }
             if !frames.get(at).is_some_and(|frame| link.is(frame)) {
                 return Some((at, format!("{link:?}")));
             }
