@@ -18,6 +18,9 @@ pub const IN_KERNEL: u32 = 1;
 /// The task is a kernel thread.
 pub const KERNEL_THREAD: u32 = 1 << 1;
 
+/// Set in a user address that is an instruction rather than a return address: where a signal interrupted.
+pub const INTERRUPTED: u64 = 1 << 63;
+
 /// Head of a sample. `kernel_frames` and then `user_frames` addresses (u64) follow, leaf first each; after those, where
 /// `stack_bytes` is not 0, a [`StackHead`] and that many bytes of user stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

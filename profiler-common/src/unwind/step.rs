@@ -3,6 +3,7 @@
 use super::arch::Arch;
 use super::rule::{self, Rule};
 use crate::outcome::UnwindStop;
+use crate::record::INTERRUPTED;
 
 /// A frame on the way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,13 @@ pub const INNERMOST: u64 = 1 << 1;
 const LOST: u64 = 1;
 
 impl Cursor {
+    /// The frame as samples have it: see [`INTERRUPTED`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn frame(&self) -> u64 {
+        if self.flags & (EXACT | INNERMOST) == EXACT { self.pc | INTERRUPTED } else { self.pc }
+    }
+
     /// The address whose row applies. A return address belongs to the instruction before.
     #[inline(always)]
     #[must_use]
