@@ -15,6 +15,8 @@ pub enum Link {
     Module(&'static str),
     /// One frame or more of functions whose names begin in one of these ways.
     Runtime(&'static [&'static str]),
+    /// Any number of such functions: whether they are frames is up to the compiler.
+    Perhaps(&'static [&'static str]),
     /// Whatever is left to the root, nothing included.
     Rest,
 }
@@ -33,13 +35,18 @@ impl Link {
                 Self::Function(name) => frame.name == *name || frame.name.strip_suffix(".cold") == Some(name),
                 Self::Like(prefix) => begins(&[prefix]),
                 Self::Module(prefix) => frame.module.starts_with(prefix),
-                Self::Runtime(prefixes) => begins(prefixes),
-                Self::Rest => false,
+                Self::Runtime(prefixes) | Self::Perhaps(prefixes) => begins(prefixes),
+                Self::Rest => true,
             }
     }
 
-    fn repeats(&self) -> bool {
-        matches!(self, Self::Module(_) | Self::Runtime(_))
+    /// Fewest and most frames.
+    fn frames(&self) -> (usize, usize) {
+        match self {
+            Self::Function(_) | Self::Like(_) => (1, 1),
+            Self::Module(_) | Self::Runtime(_) => (1, usize::MAX),
+            Self::Perhaps(_) | Self::Rest => (0, usize::MAX),
+        }
     }
 }
 
@@ -69,18 +76,17 @@ impl Chain {
     fn departs(&self, frames: &[Frame]) -> Option<(usize, String)> {
         let mut at = 1;
         for (index, link) in self.below.iter().enumerate() {
-            if matches!(link, Link::Rest) {
-                return None;
-            }
-            if !frames.get(at).is_some_and(|frame| link.is(frame)) {
-                return Some((at, format!("{link:?}")));
-            }
-            at += 1;
             let next = self.below.get(index + 1);
-            let goes_on = |frame: &Frame| link.is(frame) && !next.is_some_and(|next| next.is(frame));
-            while link.repeats() && frames.get(at).is_some_and(goes_on) {
-                at += 1;
+            let (fewest, most) = link.frames();
+            let goes_on = |count: usize, frame: &Frame| {
+                link.is(frame) && count < most && !(count >= fewest && next.is_some_and(|next| next.is(frame)))
+            };
+            let count =
+                frames[at.min(frames.len())..].iter().enumerate().take_while(|(n, frame)| goes_on(*n, frame)).count();
+            if count < fewest {
+                return Some((at + count, format!("{link:?}")));
             }
+            at += count;
         }
         (at < frames.len()).then(|| (at, "the end".to_owned()))
     }
@@ -188,6 +194,14 @@ mod tests {
     fn a_whole_chain_is_whole() {
         assert_eq!(chain().departs(&frames(&["burn", "f", "main", "libc+0x1", "libc+0x2", "_start"])), None);
         assert_eq!(chain().departs(&frames(&["burn", "f.cold", "main", "libc+0x1", "_start"])), None);
+    }
+
+    #[test]
+    fn what_may_be_there_need_not() {
+        let chain = Chain::of(&["burn"], vec![Link::Perhaps(&["std::"]), Link::Function("main".into()), Link::Rest]);
+        let whole = |names: &[&str]| chain.departs(&frames(names)).is_none();
+        assert!(whole(&["burn", "main"]) && whole(&["burn", "std::a", "std::b", "main", "x", "y"]));
+        assert!(!whole(&["burn", "other", "main"]) && !whole(&["burn", "std::a"]));
     }
 
     #[test]

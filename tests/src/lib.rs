@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod batch;
+pub mod builds;
 pub mod cgroup;
 pub mod chain;
 pub mod hostile;
@@ -9,6 +10,7 @@ pub mod ledger;
 pub mod page_api;
 pub mod pyroscope;
 pub mod recorded;
+pub mod rows;
 pub mod stacks;
 pub mod stub;
 pub mod webdriver;

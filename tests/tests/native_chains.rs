@@ -1,9 +1,10 @@
 //! Whole stacks of C programs, frame by frame, whatever compiler, level, linkage and C library they were built with.
 
 use profiler_tests::batch::{Batch, Job, symbols};
+use profiler_tests::builds::{Start, compile};
 use profiler_tests::chain::{Chain, Link, functions};
-use profiler_tests::workload::{run, source};
-use std::path::{Path, PathBuf};
+use profiler_tests::workload::run;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
 
@@ -13,33 +14,6 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 /// CPU seconds of a workload: 2,500 samples, and 10,500 for exact shares.
 const SHORT: &str = "2.6";
 const EXACT: &str = "10.6";
-
-/// Below `main`.
-#[derive(Clone)]
-enum Start {
-    /// The C library's frames are in the library.
-    Shared(&'static str),
-    /// They are in the program.
-    Static,
-    /// musl has no unwind tables: only what `main` returns to is known.
-    Musl(Link),
-}
-use Start::{Musl, Shared, Static};
-
-const GLIBC: Start = Shared("libc.so.6");
-const MUSL: Start = Musl(Link::Module("ld-musl-"));
-const MUSL_STATIC: Start = Musl(Link::Runtime(&["libc_start_main"]));
-
-impl Start {
-    fn links(&self) -> Vec<Link> {
-        let start = || Link::Function("_start".into());
-        match self {
-            Shared(module) => vec![Link::Module(module), start()],
-            Static => vec![Link::Runtime(&["__libc_start"]), start()],
-            Musl(library) => vec![library.clone(), Link::Rest],
-        }
-    }
-}
 
 /// How chain.c is built: compiler and flags, in a row of the table.
 struct Variant {
@@ -53,30 +27,30 @@ const fn variant(build: &'static str, start: Start, depth: usize) -> Variant {
 }
 
 const VARIANTS: &[Variant] = &[
-    variant("gcc -O0", GLIBC, 60),
-    variant("gcc -O1", GLIBC, 12),
-    variant("gcc -O2", GLIBC, 60),
-    variant("gcc -O3", GLIBC, 60),
-    variant("gcc -Os", GLIBC, 30),
-    variant("gcc -O2 -fomit-frame-pointer", GLIBC, 200),
-    variant("gcc -O2 -fno-omit-frame-pointer", GLIBC, 200),
-    variant("gcc -O2 -flto", GLIBC, 60),
-    variant("gcc -O2 -fPIE -pie", GLIBC, 13),
-    variant("gcc -O2 -fno-pie -no-pie", GLIBC, 12),
-    variant("gcc -O2 -static", Static, 60),
-    variant("gcc -O2 -static-pie", Static, 12),
-    variant("gcc -O2 -fcf-protection=full", GLIBC, 23),
-    variant("gcc -O2 -fstack-protector-all", GLIBC, 24),
-    variant("gcc -O2 -fuse-ld=lld", GLIBC, 12),
-    variant("clang -O0", GLIBC, 60),
-    variant("clang -O1", GLIBC, 12),
-    variant("clang -O2", GLIBC, 60),
-    variant("clang -O3 -fomit-frame-pointer", GLIBC, 60),
-    variant("clang -O2 -fno-omit-frame-pointer", GLIBC, 12),
-    variant("clang -O2 -flto -fuse-ld=lld", GLIBC, 60),
-    variant("clang -O2 -static", Static, 12),
-    variant("musl-gcc -O2", MUSL, 12),
-    variant("musl-gcc -O2 -static", MUSL_STATIC, 60),
+    variant("gcc -O0", Start::Glibc, 60),
+    variant("gcc -O1", Start::Glibc, 12),
+    variant("gcc -O2", Start::Glibc, 60),
+    variant("gcc -O3", Start::Glibc, 60),
+    variant("gcc -Os", Start::Glibc, 30),
+    variant("gcc -O2 -fomit-frame-pointer", Start::Glibc, 200),
+    variant("gcc -O2 -fno-omit-frame-pointer", Start::Glibc, 200),
+    variant("gcc -O2 -flto", Start::Glibc, 60),
+    variant("gcc -O2 -fPIE -pie", Start::Glibc, 13),
+    variant("gcc -O2 -fno-pie -no-pie", Start::Glibc, 12),
+    variant("gcc -O2 -static", Start::GlibcStatic, 60),
+    variant("gcc -O2 -static-pie", Start::GlibcStatic, 12),
+    variant("gcc -O2 -fcf-protection=full", Start::Glibc, 23),
+    variant("gcc -O2 -fstack-protector-all", Start::Glibc, 24),
+    variant("gcc -O2 -fuse-ld=lld", Start::Glibc, 12),
+    variant("clang -O0", Start::Glibc, 60),
+    variant("clang -O1", Start::Glibc, 12),
+    variant("clang -O2", Start::Glibc, 60),
+    variant("clang -O3 -fomit-frame-pointer", Start::Glibc, 60),
+    variant("clang -O2 -fno-omit-frame-pointer", Start::Glibc, 12),
+    variant("clang -O2 -flto -fuse-ld=lld", Start::Glibc, 60),
+    variant("clang -O2 -static", Start::GlibcStatic, 12),
+    variant("musl-gcc -O2", Start::Musl, 12),
+    variant("musl-gcc -O2 -static", Start::MuslStatic, 60),
 ];
 
 /// f00 to f11 again and again.
@@ -84,24 +58,12 @@ fn chain(depth: usize, start: &Start) -> Chain {
     let cycle = (0..depth).rev().map(|index| Link::Function(format!("f{:02}", index % 12)));
     let mut below = functions(&["work"]);
     below.extend(cycle);
-    below.extend(functions(&["main"]));
-    below.extend(start.links());
-    Chain::new(below)
-}
-
-/// Compiles chain.c as `compiler flags…` under this name.
-fn compile(folder: &Path, name: &str, build: &str) -> PathBuf {
-    let mut words = build.split(' ');
-    let program = folder.join(name);
-    let mut compiler = Command::new(words.next().unwrap_or_default());
-    compiler.args(words).arg("-o").arg(&program).args(["chain.c", "leaf.c"].map(|name| source("chains").join(name)));
-    run(&mut compiler);
-    program
+    Chain::new(start.below_main(below))
 }
 
 fn job(folder: &Path, index: usize, variant: &Variant, seconds: &str) -> Job {
     let Variant { build, start, depth } = variant;
-    let program = compile(folder, &format!("chain{index}"), build);
+    let program = compile(folder, &format!("chain{index}"), build, &["chain.c", "leaf.c"]);
     let arguments = [seconds, &depth.to_string()];
     Job::new(&format!("{build}, {depth} deep"), &program, &arguments, vec![chain(*depth, start)])
 }
@@ -120,7 +82,10 @@ fn every_build_of_a_program_has_whole_stacks() {
 
 #[test]
 fn shares_are_exact_900_deep() {
-    assert_whole(&[variant("gcc -O2", GLIBC, 900), variant("clang -O2 -static-pie", Static, 900)], EXACT);
+    assert_whole(
+        &[variant("gcc -O2", Start::Glibc, 900), variant("clang -O2 -static-pie", Start::GlibcStatic, 900)],
+        EXACT,
+    );
 }
 
 #[test]
@@ -132,7 +97,7 @@ fn shares_are_exact_in_every_build() {
 #[test]
 #[ignore = "long form"]
 fn every_build_has_whole_stacks_900_deep() {
-    let deep = VARIANTS.iter().map(|Variant { build, start, .. }| variant(build, start.clone(), 900));
+    let deep = VARIANTS.iter().map(|Variant { build, start, .. }| variant(build, *start, 900));
     assert_whole(&deep.collect::<Vec<_>>(), EXACT);
 }
 
@@ -143,7 +108,7 @@ fn a_stripped_program_has_whole_stacks() {
     let folder = tempfile::tempdir().unwrap();
     let builds = ["gcc -O2", "gcc -O2 -static", "clang -O2"];
     let stripped = |(index, build): (usize, &&'static str)| {
-        let start = if build.contains("-static") { Static } else { GLIBC };
+        let start = if build.contains("-static") { Start::GlibcStatic } else { Start::Glibc };
         let mut job = job(folder.path(), index, &variant(build, start, 60), SHORT);
         let program = folder.path().join(format!("chain{index}"));
         job.names = Some((format!("chain{index}"), symbols(&program)));
@@ -159,7 +124,7 @@ fn a_stripped_program_has_whole_stacks() {
 fn a_stripped_program_with_a_debug_file_has_named_stacks() {
     let _alone = ONE_AT_A_TIME.lock();
     let folder = tempfile::tempdir().unwrap();
-    let job = job(folder.path(), 0, &variant("gcc -O2 -g", GLIBC, 60), SHORT);
+    let job = job(folder.path(), 0, &variant("gcc -O2 -g", Start::Glibc, 60), SHORT);
     let program = folder.path().join("chain0");
     let debug = folder.path().join("chain0.debug");
     run(Command::new("objcopy").arg("--only-keep-debug").args([&program, &debug]));

@@ -1,4 +1,4 @@
-// chain SECONDS DEPTH: a goroutine burns below first > second > third > first > … > work, DEPTH functions deep; another
+// chain SECONDS DEPTH: a goroutine burns below first > second > third > step > first > … > work, DEPTH functions deep; another
 // one makes garbage, so that the runtime collects it. Prints the CPU clock of the first one's thread as JSON at the end.
 package main
 
@@ -105,7 +105,11 @@ type big struct{ values [20]int }
 
 //go:noinline
 func (b *big) step(depth int) {
-	first(depth)
+	if depth > 1 {
+		first(depth - 1)
+	} else {
+		work()
+	}
 	b.values[depth%20]++
 }
 
@@ -130,6 +134,7 @@ func grow(depth int) *tree {
 	return &tree{grow(depth - 1), grow(depth - 1)}
 }
 
+//go:noinline
 func burnFor(seconds float64, depth int, done chan<- float64) {
 	runtime.LockOSThread()
 	start := cpu()
