@@ -123,3 +123,6 @@ fn feed(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

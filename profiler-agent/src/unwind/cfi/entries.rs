@@ -16,7 +16,7 @@ const MAX_ENTRIES: usize = 8 << 20;
 /// Common entries known at once. Linkers leave a handful in `.eh_frame`, and one for each object in `.debug_frame`.
 const MAX_CIES: usize = 16_384;
 /// How many times its section's bytes may be read again for common entries that were forgotten.
-const CIE_READS: u64 = 16;
+const CIE_READS: u64 = 4;
 
 const _: () = assert!(MAX_SECTION_BYTES <= IN_DEBUG_FRAME as u64);
 
