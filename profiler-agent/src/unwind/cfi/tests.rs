@@ -204,7 +204,9 @@ fn rows_follow_each_other() {
 
 #[test]
 fn what_follows_nonsense_is_unsupported() {
-    for nonsense in [&[0x3f][..], &[RESTORE], &[DEF_CFA_EXPRESSION, 100], &[0x01, 0, 0, 0, 0, 0, 0, 0, 0]] {
+    // An unknown instruction, nothing to restore, an expression beyond the end, an address that is passed already.
+    let cases: [&[u8]; 4] = [&[0x3f], &[RESTORE], &[DEF_CFA_EXPRESSION, 100], &[0x01, 0, 1, 0x80, 0xff]];
+    for nonsense in cases {
         let instructions = [&[ADVANCE_4, DEF_CFA_OFFSET, 16, ADVANCE_4], nonsense].concat();
         let frames = eh_frame(&X86_64, &[(CODE, 0x20, &instructions)]);
         let table = Elf { eh_frame: Some(frames), ..Elf::default() }.table().unwrap();
