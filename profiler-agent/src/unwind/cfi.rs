@@ -7,6 +7,7 @@
 //! `.eh_frame` comes first; `.debug_frame` fills the ranges that it lacks. Formats: DWARF 5, section 6.4, and the
 //! Linux Standard Base's chapter on `.eh_frame`.
 
+mod decoder;
 mod entries;
 mod expression;
 mod layout;
@@ -123,3 +124,6 @@ fn feed(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
