@@ -59,9 +59,7 @@ pub fn step<A: Arch>(cursor: Cursor, rule: Rule, stack: &impl Stack) -> Result<C
     let cfa = match rule.cfa {
         rule::cfa::SP => cursor.sp.wrapping_add(offset),
         rule::cfa::FP => cursor.fp.wrapping_add(offset),
-        rule::cfa::PLT => {
-            cursor.sp.wrapping_add(8 + if (cursor.lookup_address() & 15) << 3 >= offset { 8 } else { 0 })
-        }
+        rule::cfa::PLT => cursor.sp.wrapping_add(8 + if (cursor.lookup_address() & 15) << 3 >= offset { 8 } else { 0 }),
         rule::cfa::SIGNAL => return step_signal::<A>(cursor, stack),
         rule::cfa::END => return Err(UnwindStop::Root),
         rule::cfa::NONE => return step_without_rows::<A>(cursor, stack),
