@@ -56,6 +56,14 @@ impl Executable {
         Self { id, path, kind, seen_in: AtomicU32::new(std::process::id()) }
     }
 
+    /// A file that this process can open by its path.
+    #[cfg(test)]
+    pub(crate) fn of_file(path: &std::path::Path) -> Self {
+        let file = File::open(path).unwrap();
+        let facts = elf::inspect(&file).unwrap();
+        Self::new(2, Arc::from(path.to_str().unwrap()), ExecutableKind::Elf { file, facts })
+    }
+
     /// The address that symbols of the file use for an offset in it.
     #[must_use]
     pub fn address_of(&self, file_offset: u64) -> u64 {

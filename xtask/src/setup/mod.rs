@@ -26,8 +26,17 @@ enum Part {
 }
 
 /// Programs that tests start, and the Debian packages that have them.
-const TEST_PROGRAMS: &[(&str, &str)] =
-    &[("gcc", "gcc"), ("chromium", "chromium"), ("chromedriver", "chromium-driver"), ("setpriv", "util-linux")];
+const TEST_PROGRAMS: &[(&str, &str)] = &[
+    ("gcc", "gcc"),
+    ("g++", "g++"),
+    ("clang", "clang"),
+    ("objcopy", "binutils"),
+    ("xz", "xz-utils"),
+    ("dwz", "dwz"),
+    ("chromium", "chromium"),
+    ("chromedriver", "chromium-driver"),
+    ("setpriv", "util-linux"),
+];
 
 /// The verb.
 pub(crate) fn setup(args: &Args) -> Result<()> {

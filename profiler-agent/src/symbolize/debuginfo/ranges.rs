@@ -67,12 +67,11 @@ mod tests {
         assert_eq!(ranges.len(), 4);
         ranges.sort();
         let find = |address| ranges.find(address).collect::<Vec<_>>();
-        assert_eq!(find(9), []);
+        assert!(find(9).is_empty() && find(100).is_empty());
         assert_eq!(find(10), [1]);
         assert_eq!(find(35), [2, 1]);
         assert_eq!(find(40), [1]);
         assert_eq!(find(55), [3, 1]);
-        assert_eq!(find(100), []);
         assert_eq!(find(299), [4]);
     }
 }
