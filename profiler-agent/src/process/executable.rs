@@ -2,16 +2,16 @@
 
 use super::elf::{self, ElfFacts, Refusal};
 use super::mapping::Mapping;
+use super::root::open_regular;
 use super::{maps, proc};
 use crate::telemetry::metrics::{Metric, Metrics};
-use rustix::fs::{Mode, OFlags};
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
 use std::io::Write as _;
-use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Files kept open at most; those that no living process maps go first.
 const MAX_OPEN_FILES: usize = 1024;
@@ -25,6 +25,8 @@ pub struct Executable {
     pub path: Arc<str>,
     /// What it is.
     pub kind: ExecutableKind,
+    /// The process that was seen to map it last: its root is where files that go with it are looked for.
+    pub seen_in: AtomicU32,
 }
 
 /// What an [`Executable`] is.
@@ -48,6 +50,20 @@ pub enum ExecutableKind {
 }
 
 impl Executable {
+    /// One that this process maps, for all that is known.
+    #[must_use]
+    pub fn new(id: u32, path: Arc<str>, kind: ExecutableKind) -> Self {
+        Self { id, path, kind, seen_in: AtomicU32::new(std::process::id()) }
+    }
+
+    /// A file that this process can open by its path.
+    #[cfg(test)]
+    pub(crate) fn of_file(path: &std::path::Path) -> Self {
+        let file = File::open(path).unwrap();
+        let facts = elf::inspect(&file).unwrap();
+        Self::new(2, Arc::from(path.to_str().unwrap()), ExecutableKind::Elf { file, facts })
+    }
+
     /// The address that symbols of the file use for an offset in it.
     #[must_use]
     pub fn address_of(&self, file_offset: u64) -> u64 {
@@ -111,8 +127,8 @@ impl Executables {
     /// None but the kernel.
     #[must_use]
     pub fn new(metrics: Arc<Metrics>) -> Self {
-        let kernel = Executable { id: 0, path: Arc::from("[kernel]"), kind: ExecutableKind::Kernel };
-        let unmapped = Executable { id: 1, path: Arc::from("[unknown]"), kind: ExecutableKind::Unmapped };
+        let kernel = Executable::new(0, Arc::from("[kernel]"), ExecutableKind::Kernel);
+        let unmapped = Executable::new(1, Arc::from("[unknown]"), ExecutableKind::Unmapped);
         Self {
             files: HashMap::new(),
             named: HashMap::new(),
@@ -144,6 +160,7 @@ impl Executables {
         if let Some(known) = self.files.get(&mapping.key)
             && is_current(known)
         {
+            known.executable.seen_in.store(pid, Ordering::Relaxed);
             return Arc::clone(&known.executable);
         }
         let (kind, stamp) = match open(pid, mapping, roots) {
@@ -157,6 +174,7 @@ impl Executables {
             self.metrics.add(Metric::FilesRefused, refusal.label(), 1);
         }
         let executable = self.make(&mapping.path, kind);
+        executable.seen_in.store(pid, Ordering::Relaxed);
         self.evict();
         // A file that was not found may be found through another process.
         if stamp.is_some() {
@@ -189,7 +207,7 @@ impl Executables {
     fn make(&mut self, path: &Arc<str>, kind: ExecutableKind) -> Arc<Executable> {
         let id = self.next_id;
         self.next_id += 1;
-        Arc::new(Executable { id, path: Arc::clone(path), kind })
+        Arc::new(Executable::new(id, Arc::clone(path), kind))
     }
 
     /// Files that nothing refers to any more make room.
@@ -234,21 +252,6 @@ fn open(pid: u32, mapping: &Mapping, roots: &[u32]) -> Result<(File, Stamp), Ref
     Ok((file, stamp))
 }
 
-/// Opens a regular file that is wanted. What it is shows before it is opened: opening a fifo waits for its writer, and
-/// opening a device does whatever its driver likes. An error without a reason: nothing there, or not what is wanted.
-fn open_regular(path: &Path, wanted: impl Fn(&Metadata) -> bool) -> Result<File, Option<Refusal>> {
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let place = File::from(rustix::fs::open(path, flags, Mode::empty()).map_err(|_| None)?);
-    let metadata = place.metadata().map_err(|_| None)?;
-    if !metadata.is_file() {
-        return Err(Some(Refusal::Malformed));
-    }
-    if !wanted(&metadata) {
-        return Err(None);
-    }
-    File::open(format!("/proc/self/fd/{}", place.as_raw_fd())).map_err(|_| None)
-}
-
 /// The inode decides. File systems made of layers show another one in mappings than in `stat`: there a file that has
 /// not changed since it was mapped is the same.
 fn is_same(metadata: &Metadata, mapping: &Mapping) -> bool {
@@ -276,18 +279,6 @@ fn vdso() -> ExecutableKind {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn opens_neither_fifos_nor_devices() {
-        let folder = tempfile::tempdir().unwrap();
-        let fifo = folder.path().join("fifo");
-        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
-        for path in [fifo.as_path(), Path::new("/dev/zero"), folder.path()] {
-            assert_eq!(open_regular(path, |_| true).err(), Some(Some(Refusal::Malformed)), "{}", path.display());
-        }
-        assert_eq!(open_regular(&folder.path().join("none"), |_| true).err(), Some(None));
-        assert!(open_regular(Path::new("/proc/self/exe"), |_| true).is_ok());
-    }
 
     #[test]
     fn reads_the_vdso() {

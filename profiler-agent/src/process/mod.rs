@@ -9,6 +9,7 @@ mod identity;
 mod mapping;
 mod maps;
 mod proc;
+mod root;
 mod service;
 mod table;
 
@@ -16,6 +17,7 @@ pub use elf::Refusal;
 pub use executable::{Executable, ExecutableKind, Executables};
 pub use mapping::Mapping;
 pub use identity::{Identity, Naming};
+pub(crate) use root::open_in_root;
 pub use service::NameSource;
 pub(crate) use service::percent_decode;
 pub use table::{CodeAddress, ProcessKey, ProcessTable};
