@@ -1,6 +1,7 @@
 //! Executable files: found through the process that maps them, opened once, identified by their inode.
 
 use super::elf::{self, ElfFacts, Refusal};
+use super::jit::JitCode;
 use super::mapping::Mapping;
 use super::{maps, proc};
 use crate::telemetry::metrics::{Metric, Metrics};
@@ -11,10 +12,15 @@ use std::io::Write as _;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// Files kept open at most; those that no living process maps go first.
 const MAX_OPEN_FILES: usize = 1024;
+
+/// Processes whose own code has names at most: two open files each.
+const MAX_JIT_PROCESSES: usize = 256;
+/// Paths of memory that is shared through a file without a name, or through one that is no executable.
+const MEMORY: [&str; 5] = ["/memfd:", "/dev/zero", "/dev/shm/", "/SYSV", "/anon_hugepage"];
 
 /// Code that frames lie in.
 #[derive(Debug)]
@@ -39,8 +45,10 @@ pub enum ExecutableKind {
     },
     /// The running kernel and its modules.
     Kernel,
-    /// Anonymous memory: code made at run time.
+    /// Anonymous memory: code made at run time, nobody says what it is.
     Anonymous,
+    /// Code that one process made and says something about.
+    Jit(JitCode),
     /// Addresses that are no code at all.
     Unmapped,
     /// A file without usable symbols.
@@ -103,6 +111,8 @@ pub struct Executables {
     named: HashMap<Arc<str>, Arc<Executable>>,
     kernel: Arc<Executable>,
     unmapped: Arc<Executable>,
+    /// Code of single processes, as long as somebody needs it.
+    jit: Vec<Weak<Executable>>,
     next_id: u32,
     metrics: Arc<Metrics>,
 }
@@ -118,6 +128,7 @@ impl Executables {
             named: HashMap::new(),
             kernel: Arc::new(kernel),
             unmapped: Arc::new(unmapped),
+            jit: Vec::new(),
             next_id: 2,
             metrics,
         }
@@ -153,6 +164,11 @@ impl Executables {
             },
             Err(refusal) => (ExecutableKind::Refused(refusal), None),
         };
+        if let ExecutableKind::Refused(Refusal::Malformed | Refusal::NotFound) = &kind
+            && is_memory(mapping, stamp)
+        {
+            return self.bind_named(&Arc::from("[anon]"));
+        }
         if let ExecutableKind::Refused(refusal) = &kind {
             self.metrics.add(Metric::FilesRefused, refusal.label(), 1);
         }
@@ -178,6 +194,17 @@ impl Executables {
         let executable = self.make(&Arc::from(name), kind);
         self.named.insert(Arc::from(name), Arc::clone(&executable));
         executable
+    }
+
+    /// Stands for the code of one process; none when too many processes have some.
+    pub(super) fn make_jit(&mut self, code: JitCode) -> Option<Arc<Executable>> {
+        self.jit.retain(|executable| executable.strong_count() > 0);
+        if self.jit.len() >= MAX_JIT_PROCESSES {
+            return None;
+        }
+        let executable = self.make(&Arc::from("[anon]"), ExecutableKind::Jit(code));
+        self.jit.push(Arc::downgrade(&executable));
+        Some(executable)
     }
 
     fn make(&mut self, path: &Arc<str>, kind: ExecutableKind) -> Arc<Executable> {
@@ -228,9 +255,21 @@ fn open(pid: u32, mapping: &Mapping, roots: &[u32]) -> Result<(File, Stamp), Ref
     Ok((file, stamp))
 }
 
+/// The file behind a mapping.
+pub(super) fn open_mapped(pid: u32, mapping: &Mapping, roots: &[u32]) -> Option<File> {
+    open(pid, mapping, roots).ok().map(|(file, _)| file)
+}
+
+/// Whether a mapping that is no executable file is memory with code in it. `stamp` is that of the file, where it could
+/// be opened: a device cannot.
+fn is_memory(mapping: &Mapping, stamp: Option<Stamp>) -> bool {
+    let named = MEMORY.iter().any(|prefix| mapping.path.starts_with(prefix));
+    named && (stamp.is_some() || &*mapping.path != "/dev/zero")
+}
+
 /// Opens a regular file that is wanted. What it is shows before it is opened: opening a fifo waits for its writer, and
 /// opening a device does whatever its driver likes. An error without a reason: nothing there, or not what is wanted.
-fn open_regular(path: &Path, wanted: impl Fn(&Metadata) -> bool) -> Result<File, Option<Refusal>> {
+pub(super) fn open_regular(path: &Path, wanted: impl Fn(&Metadata) -> bool) -> Result<File, Option<Refusal>> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let place = File::from(rustix::fs::open(path, flags, Mode::empty()).map_err(|_| None)?);
     let metadata = place.metadata().map_err(|_| None)?;

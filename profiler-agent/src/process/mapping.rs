@@ -79,6 +79,11 @@ impl Mappings {
         self.0.iter().find(|mapping| &*mapping.path == path)
     }
 
+    /// All, by address.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Mapping> {
+        self.0.iter()
+    }
+
     /// Whether there is none.
     #[must_use]
     pub(super) fn is_empty(&self) -> bool {

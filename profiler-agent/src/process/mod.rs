@@ -6,6 +6,7 @@
 mod elf;
 mod executable;
 mod identity;
+mod jit;
 mod mapping;
 mod maps;
 mod proc;
@@ -15,6 +16,7 @@ mod table;
 pub use elf::Refusal;
 pub use executable::{Executable, ExecutableKind, Executables};
 pub use identity::{Identity, Naming};
+pub use jit::JitCode;
 pub use service::NameSource;
 pub(crate) use service::percent_decode;
 pub use table::{CodeAddress, ProcessKey, ProcessTable};

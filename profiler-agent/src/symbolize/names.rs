@@ -1,18 +1,20 @@
 //! From an address in an executable to a function's name.
 
 use super::demangle::demangle;
+use super::jit::JitNames;
+use super::jit_lines::Place;
+use super::kallsyms::Kallsyms;
 use super::symbol_file;
-use crate::process::{Executable, ExecutableKind};
+use crate::process::{Executable, ExecutableKind, JitCode};
 use crate::telemetry::metrics::{Metric, Metrics};
-use blazesym::MaybeDefault;
-use blazesym::symbolize::source::{Elf, Kernel, Source};
+use blazesym::symbolize::source::{Elf, Source};
 use blazesym::symbolize::{Input, Reason, Symbolized, Symbolizer};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fs::File;
 use std::os::fd::AsRawFd;
-use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Names remembered across windows, in each of two generations.
 const MAX_NAMES: usize = 65_536;
@@ -20,8 +22,6 @@ const MAX_NAMES: usize = 65_536;
 const MAX_SYMBOL_BYTES: u64 = 128 << 20;
 /// Windows after which symbols that no new address needed are let go; the names found stay.
 const MAX_IDLE_WINDOWS: u64 = 6;
-/// What the kernel's symbols take, about.
-const KALLSYMS_BYTES: u64 = 10 << 20;
 /// Longest name kept, in bytes.
 const MAX_NAME_BYTES: usize = 8192;
 
@@ -32,6 +32,8 @@ pub struct Name {
     pub name: Arc<str>,
     /// As in the symbol table.
     pub system_name: Arc<str>,
+    /// Source file and line, when known.
+    pub(super) place: Option<Place>,
 }
 
 /// Symbols of one file.
@@ -55,6 +57,8 @@ pub struct Names {
     looked: HashMap<u32, Looked>,
     young: HashMap<(u32, u64), Name>,
     old: HashMap<(u32, u64), Name>,
+    jit: JitNames,
+    kernel: Kallsyms,
     clock: u64,
     metrics: Arc<Metrics>,
 }
@@ -63,11 +67,17 @@ impl Names {
     /// Knows nothing yet.
     #[must_use]
     pub fn new(metrics: Arc<Metrics>) -> Self {
-        Self { looked: HashMap::new(), young: HashMap::new(), old: HashMap::new(), clock: 0, metrics }
+        let (looked, young, old, jit, kernel) = Default::default();
+        Self { looked, young, old, jit, kernel, clock: 0, metrics }
     }
 
     /// Names addresses of one executable, in their order.
     pub fn find(&mut self, executable: &Executable, addresses: &[u64]) -> Vec<Name> {
+        match &executable.kind {
+            ExecutableKind::Kernel => return self.find_kernel(executable, addresses),
+            ExecutableKind::Jit(code) => return self.find_jit(executable, code, addresses),
+            _ => {}
+        }
         let unknown: Vec<u64> =
             addresses.iter().copied().filter(|&address| self.remembered(executable.id, address).is_none()).collect();
         let found = self.look_up(executable, &unknown);
@@ -80,6 +90,22 @@ impl Names {
             None => self.make(executable, address, &Err("evicted")),
         };
         addresses.iter().map(name).collect()
+    }
+
+    /// Modules come and go: nothing is remembered but the list itself.
+    fn find_kernel(&mut self, kernel: &Executable, addresses: &[u64]) -> Vec<Name> {
+        let found = self.kernel.names(addresses, Instant::now());
+        addresses.iter().zip(&found).map(|(&address, found)| self.make(kernel, address, found)).collect()
+    }
+
+    /// The newest names are true: nothing is remembered but what the process said.
+    fn find_jit(&mut self, executable: &Executable, code: &JitCode, addresses: &[u64]) -> Vec<Name> {
+        let found = self.jit.find(executable.id, code, addresses);
+        let name = |(&address, found): (&u64, Option<super::jit::JitFrame>)| match found {
+            Some(frame) => Name { place: frame.place, ..self.make(executable, address, &Ok(frame.name)) },
+            None => self.make(executable, address, &Err("not_in_perf_map")),
+        };
+        addresses.iter().zip(found).map(name).collect()
     }
 
     fn remembered(&self, executable: u32, address: u64) -> Option<&Name> {
@@ -96,6 +122,7 @@ impl Names {
         let clock = self.clock;
         self.looked.retain(|_, looked| looked.last_used + MAX_IDLE_WINDOWS > clock);
         self.make_room(None);
+        self.jit.end_window();
     }
 
     /// Lets symbols go until what is left is within the limit. One window may need more files than that: each is
@@ -137,12 +164,12 @@ impl Names {
                 let symbol = bounded(symbol);
                 let name = Arc::from(&*demangle(symbol));
                 let system_name = if *name == *symbol { Arc::clone(&name) } else { Arc::from(symbol) };
-                Name { name, system_name }
+                Name { name, system_name, place: None }
             }
             Err(reason) => {
                 self.metrics.add(Metric::FramesUnresolved, reason, 1);
                 let name = fallback(executable, address);
-                Name { system_name: Arc::clone(&name), name }
+                Name { system_name: Arc::clone(&name), name, place: None }
             }
         }
     }
@@ -158,7 +185,9 @@ fn bounded(name: &str) -> &str {
 fn fallback(executable: &Executable, address: u64) -> Arc<str> {
     let path = &executable.path;
     match executable.kind {
-        ExecutableKind::Kernel | ExecutableKind::Anonymous | ExecutableKind::Unmapped => Arc::clone(path),
+        ExecutableKind::Kernel | ExecutableKind::Anonymous | ExecutableKind::Jit(_) | ExecutableKind::Unmapped => {
+            Arc::clone(path)
+        }
         _ => {
             let module = path.rsplit('/').next().filter(|module| !module.is_empty()).unwrap_or(path);
             let module: String = module.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
@@ -181,13 +210,8 @@ fn open(executable: &Executable) -> Result<Symbols, &'static str> {
             let (bytes, copy) = (copy.bytes, Some(copy.file));
             Ok(Symbols { symbolizer: symbolizer().build(), source, _copy: copy, bytes })
         }
-        ExecutableKind::Kernel => {
-            let kallsyms = MaybeDefault::Some(Path::new("/proc/kallsyms").into());
-            let kernel = Kernel { kallsyms, vmlinux: MaybeDefault::None, debug_syms: false, ..Kernel::default() };
-            let source = Source::Kernel(kernel);
-            Ok(Symbols { symbolizer: symbolizer().build(), source, _copy: None, bytes: KALLSYMS_BYTES })
-        }
-        ExecutableKind::Anonymous => Err("anonymous"),
+        // The kernel and code with a map of its own are asked elsewhere.
+        ExecutableKind::Anonymous | ExecutableKind::Kernel | ExecutableKind::Jit(_) => Err("anonymous"),
         ExecutableKind::Unmapped => Err("unmapped"),
         ExecutableKind::Refused(refusal) => Err(refusal.label()),
     }
@@ -201,11 +225,7 @@ impl Looked {
 
 impl Symbols {
     fn names(&self, addresses: &[u64]) -> Vec<Result<String, &'static str>> {
-        let input = match self.source {
-            Source::Kernel(_) => Input::AbsAddr(addresses),
-            _ => Input::VirtOffset(addresses),
-        };
-        let found = match self.symbolizer.symbolize(&self.source, input) {
+        let found = match self.symbolizer.symbolize(&self.source, Input::VirtOffset(addresses)) {
             Ok(found) => found,
             Err(error) => {
                 tracing::debug!(%error, source = ?self.source, "symbols cannot be used");
@@ -219,5 +239,31 @@ impl Symbols {
             Symbolized::Unknown(_) => Err("other"),
         };
         found.into_iter().map(name).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::{CodeAddress, Executables, Naming, ProcessKey, ProcessTable};
+
+    /// This process's own, as any other's.
+    #[test]
+    fn functions_of_the_vdso_have_names() {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let range = maps.lines().find(|line| line.ends_with("[vdso]")).unwrap().split(' ').next().unwrap();
+        let (start, end) = range.split_once('-').unwrap();
+        let address = |text| u64::from_str_radix(text, 16).unwrap();
+        let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+        let ticks: u64 = stat.rsplit(')').next().unwrap().split(' ').nth(20).unwrap().parse().unwrap();
+        let key = ProcessKey { tgid: std::process::id(), start_ns: ticks * 10_000_000 };
+        let metrics = Arc::<Metrics>::default();
+        let mut table = ProcessTable::new(Executables::new(Arc::clone(&metrics)), Naming::new(Vec::new()));
+        let places = (address(start)..address(end)).step_by(16);
+        let places: Vec<CodeAddress> = places.map(|place| table.user_address(key, place, 0).unwrap()).collect();
+        let addresses: Vec<u64> = places.iter().map(|place| place.address).collect();
+        let names = Names::new(metrics).find(&places[0].executable, &addresses);
+        assert!(names.iter().any(|name| name.name.contains("clock_gettime")), "{names:?}");
+        assert_eq!(&*places[0].executable.path, "[vdso]");
     }
 }

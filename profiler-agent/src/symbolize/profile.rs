@@ -51,36 +51,36 @@ fn locations(window: &Window, names: &mut Names) -> (Vec<Function>, Vec<Location
     for (executable, frames) in window.executables.iter().zip(&by_executable) {
         let addresses: Vec<u64> = frames.iter().map(|(_, address)| *address).collect();
         for (name, (index, _)) in names.find(executable, &addresses).into_iter().zip(frames) {
-            locations[*index] = Some(location(&window.frames[*index], functions.index(name)));
+            let line = name.place.as_ref().map_or(0, |place| place.line);
+            let line = Line { function: functions.index(name), line };
+            locations[*index] = Some(location(&window.frames[*index], line));
         }
     }
     (functions.list, locations.into_iter().flatten().collect())
 }
 
-fn location(frame: &Frame, function: u32) -> Location {
-    Location {
-        mapping: frame.executable,
-        address: frame.address.max(1),
-        kind: frame.kind,
-        lines: Box::new([Line { function, line: 0 }]),
-    }
+fn location(frame: &Frame, line: Line) -> Location {
+    Location { mapping: frame.executable, address: frame.address.max(1), kind: frame.kind, lines: Box::new([line]) }
 }
 
 #[derive(Default)]
 struct Functions {
     list: Vec<Function>,
-    index: HashMap<Arc<str>, u32>,
+    index: HashMap<(Arc<str>, Arc<str>), u32>,
 }
 
 impl Functions {
-    /// Functions of one symbol name are one, whatever file they are in.
+    /// Functions of one symbol name and source file are one, whatever executable they are in.
     fn index(&mut self, name: Name) -> u32 {
-        if let Some(&known) = self.index.get(&name.system_name) {
+        let file = name.place.map_or_else(|| Arc::from(""), |place| place.file);
+        let key = (name.system_name, file);
+        if let Some(&known) = self.index.get(&key) {
             return known;
         }
         let index = self.list.len() as u32;
-        self.index.insert(Arc::clone(&name.system_name), index);
-        self.list.push(Function { name: name.name, system_name: name.system_name, file: Arc::from("") });
+        let (system_name, file) = key.clone();
+        self.index.insert(key, index);
+        self.list.push(Function { name: name.name, system_name, file });
         index
     }
 }
