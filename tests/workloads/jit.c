@@ -1,7 +1,7 @@
-// A program that makes code at run time and says so: jit FOLDER NAME [memfd | shared | gone]. Copies two burners, one of
-// which calls the other, into fresh memory, names them `NAME outer` and `NAME leaf (int)` in /tmp/perf-PID.map and, with
-// a FOLDER that is not `-`, in FOLDER/jit-PID.dump with lines of NAME.js, and burns CPU in them until SIGTERM. PID is
-// what getpid says. With `gone` it names them just before it ends, after half a second of CPU.
+// A program that makes code at run time and says so: jit FOLDER NAME [private | memfd | shared | silent] [SECONDS]. Copies
+// two burners, one of which calls the other, into fresh memory, names them `NAME outer` and `NAME leaf (int)` in
+// /tmp/perf-PID.map, unless silent, and, with a FOLDER that is not `-`, in FOLDER/jit-PID.dump with lines of NAME.js, and
+// burns CPU in them until SIGTERM or for the given seconds. PID is what getpid says. It removes its map in the end.
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdint.h>
@@ -41,9 +41,7 @@ static unsigned char *memory(const char *kind) {
     return page;
 }
 
-static void write_map(const unsigned char *page, const char *name) {
-    char path[64];
-    snprintf(path, sizeof path, "/tmp/perf-%d.map", getpid());
+static void write_map(const char *path, const unsigned char *page, const char *name) {
     FILE *map = fopen(path, "w");
     if (!map) exit(1);
     fprintf(map, "%lx %zx %s outer\n0x%lx 0x%zx %s leaf (int)\n", (long)page + OUTER, sizeof outer, name,
@@ -84,14 +82,16 @@ static void write_dump(const char *folder, const unsigned char *page, const char
 int main(int argc, char **argv) {
     if (argc < 3) return 2;
     const char *kind = argc > 3 ? argv[3] : "private";
-    int gone = !strcmp(kind, "gone");
+    double seconds = argc > 4 ? atof(argv[4]) : 1e9;
     signal(SIGTERM, on_term);
     unsigned char *page = memory(kind);
-    if (!gone) write_map(page, argv[2]);
+    char map[64];
+    snprintf(map, sizeof map, "/tmp/perf-%d.map", getpid());
+    if (strcmp(kind, "silent")) write_map(map, page, argv[2]);
     if (strcmp(argv[1], "-")) write_dump(argv[1], page, argv[2]);
     void (*burn)(long) = (void (*)(long))(page + OUTER);
-    while (!stop && !(gone && cpu() > 0.5)) burn(varied(10000));
-    if (gone) write_map(page, argv[2]);
+    while (!stop && cpu() < seconds) burn(varied(10000));
+    unlink(map);
     printf("{\"pid\": %d, \"cpu_seconds\": %.6f}\n", getpid(), cpu());
     return 0;
 }
