@@ -15,6 +15,7 @@ mod table;
 
 pub use elf::Refusal;
 pub use executable::{Executable, ExecutableKind, Executables};
+pub use mapping::Mapping;
 pub use identity::{Identity, Naming};
 pub use jit::JitCode;
 pub use service::NameSource;
