@@ -3,15 +3,15 @@
 use super::elf::{self, ElfFacts, Refusal};
 use super::jit::JitCode;
 use super::mapping::Mapping;
+use super::root::open_regular;
 use super::{maps, proc};
 use crate::telemetry::metrics::{Metric, Metrics};
-use rustix::fs::{Mode, OFlags};
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
 use std::io::Write as _;
-use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
 /// Files kept open at most; those that no living process maps go first.
@@ -31,6 +31,8 @@ pub struct Executable {
     pub path: Arc<str>,
     /// What it is.
     pub kind: ExecutableKind,
+    /// The process that was seen to map it last: its root is where files that go with it are looked for.
+    pub seen_in: AtomicU32,
 }
 
 /// What an [`Executable`] is.
@@ -48,7 +50,7 @@ pub enum ExecutableKind {
     /// Anonymous memory: code made at run time, nobody says what it is.
     Anonymous,
     /// Code that one process made and says something about.
-    Jit(JitCode),
+    Jit(Arc<JitCode>),
     /// Addresses that are no code at all.
     Unmapped,
     /// A file without usable symbols.
@@ -56,6 +58,12 @@ pub enum ExecutableKind {
 }
 
 impl Executable {
+    /// One that this process maps, for all that is known.
+    #[must_use]
+    pub fn new(id: u32, path: Arc<str>, kind: ExecutableKind) -> Self {
+        Self { id, path, kind, seen_in: AtomicU32::new(std::process::id()) }
+    }
+
     /// The address that symbols of the file use for an offset in it.
     #[must_use]
     pub fn address_of(&self, file_offset: u64) -> u64 {
@@ -121,8 +129,8 @@ impl Executables {
     /// None but the kernel.
     #[must_use]
     pub fn new(metrics: Arc<Metrics>) -> Self {
-        let kernel = Executable { id: 0, path: Arc::from("[kernel]"), kind: ExecutableKind::Kernel };
-        let unmapped = Executable { id: 1, path: Arc::from("[unknown]"), kind: ExecutableKind::Unmapped };
+        let kernel = Executable::new(0, Arc::from("[kernel]"), ExecutableKind::Kernel);
+        let unmapped = Executable::new(1, Arc::from("[unknown]"), ExecutableKind::Unmapped);
         Self {
             files: HashMap::new(),
             named: HashMap::new(),
@@ -155,6 +163,7 @@ impl Executables {
         if let Some(known) = self.files.get(&mapping.key)
             && is_current(known)
         {
+            known.executable.seen_in.store(pid, Ordering::Relaxed);
             return Arc::clone(&known.executable);
         }
         let (kind, stamp) = match open(pid, mapping, roots) {
@@ -173,6 +182,7 @@ impl Executables {
             self.metrics.add(Metric::FilesRefused, refusal.label(), 1);
         }
         let executable = self.make(&mapping.path, kind);
+        executable.seen_in.store(pid, Ordering::Relaxed);
         self.evict();
         // A file that was not found may be found through another process.
         if stamp.is_some() {
@@ -208,7 +218,7 @@ impl Executables {
         if self.jit.len() >= MAX_JIT_PROCESSES {
             return None;
         }
-        let executable = self.make(&Arc::from("[anon]"), ExecutableKind::Jit(code));
+        let executable = self.make(&Arc::from("[anon]"), ExecutableKind::Jit(Arc::new(code)));
         self.jit.push(Arc::downgrade(&executable));
         Some(executable)
     }
@@ -216,7 +226,7 @@ impl Executables {
     fn make(&mut self, path: &Arc<str>, kind: ExecutableKind) -> Arc<Executable> {
         let id = self.next_id;
         self.next_id += 1;
-        Arc::new(Executable { id, path: Arc::clone(path), kind })
+        Arc::new(Executable::new(id, Arc::clone(path), kind))
     }
 
     /// Files that nothing refers to any more make room.
@@ -273,21 +283,6 @@ fn is_memory(mapping: &Mapping, stamp: Option<Stamp>) -> bool {
     named && (stamp.is_some() || &*mapping.path != "/dev/zero")
 }
 
-/// Opens a regular file that is wanted. What it is shows before it is opened: opening a fifo waits for its writer, and
-/// opening a device does whatever its driver likes. An error without a reason: nothing there, or not what is wanted.
-pub(super) fn open_regular(path: &Path, wanted: impl Fn(&Metadata) -> bool) -> Result<File, Option<Refusal>> {
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let place = File::from(rustix::fs::open(path, flags, Mode::empty()).map_err(|_| None)?);
-    let metadata = place.metadata().map_err(|_| None)?;
-    if !metadata.is_file() {
-        return Err(Some(Refusal::Malformed));
-    }
-    if !wanted(&metadata) {
-        return Err(None);
-    }
-    File::open(format!("/proc/self/fd/{}", place.as_raw_fd())).map_err(|_| None)
-}
-
 /// The inode decides. File systems made of layers show another one in mappings than in `stat`: there a file that has
 /// not changed since it was mapped is the same.
 fn is_same(metadata: &Metadata, mapping: &Mapping) -> bool {
@@ -315,18 +310,6 @@ fn vdso() -> ExecutableKind {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn opens_neither_fifos_nor_devices() {
-        let folder = tempfile::tempdir().unwrap();
-        let fifo = folder.path().join("fifo");
-        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
-        for path in [fifo.as_path(), Path::new("/dev/zero"), folder.path()] {
-            assert_eq!(open_regular(path, |_| true).err(), Some(Some(Refusal::Malformed)), "{}", path.display());
-        }
-        assert_eq!(open_regular(&folder.path().join("none"), |_| true).err(), Some(None));
-        assert!(open_regular(Path::new("/proc/self/exe"), |_| true).is_ok());
-    }
 
     #[test]
     fn reads_the_vdso() {

@@ -4,10 +4,11 @@
 //! executable so that it is found. PID is what the process itself has for its id. A file that is open can be read when
 //! the process is gone.
 
-use super::executable::{Executable, ExecutableKind, Executables, open_mapped, open_regular};
+use super::executable::{Executable, ExecutableKind, Executables, open_mapped};
 use super::identity::Naming;
 use super::mapping::Mappings;
 use super::proc;
+use super::root::open_regular;
 use super::table::ProcessKey;
 use rustix::fs::{Mode, OFlags};
 use rustix::time::{ClockId, clock_gettime};
@@ -23,7 +24,7 @@ const LOOK_NS: u64 = 2_000_000_000;
 const SLACK_S: i64 = 2;
 
 /// What a process says about its code.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct JitCode {
     /// `/tmp/perf-PID.map`.
     pub perf_map: Option<File>,

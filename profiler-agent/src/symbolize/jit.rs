@@ -1,149 +1,146 @@
-//! Names of code that processes made at run time.
+//! Names of code that a process made at run time.
 //!
-//! What a process has written is read when a window with its frames is named. Where code has taken the place of other
-//! code since the sample, the newer name is shown: neither convention says when code went.
+//! What it has written is read when a window with its frames is named. Where code has taken the place of other code
+//! since the sample, the newer name is shown: neither convention says when code went.
 
-use super::jit_lines::Place;
 use super::jitdump::JitDump;
 use super::perf_map::PerfMap;
-use crate::process::JitCode;
-use std::collections::HashMap;
+use super::source::{Answer, Context, NotOpened, RawName, RawSite, Source};
+use crate::process::{Executable, ExecutableKind, JitCode};
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
 
-/// Bytes of all tables; those not used for longest go first.
-const MAX_BYTES: usize = 128 << 20;
-/// Bytes read in one window; what is more waits for the next one.
-const MAX_READ_BYTES: u64 = 64 << 20;
-/// Windows after which the table of a process without frames is let go.
-const MAX_IDLE_WINDOWS: u64 = 6;
+/// Bytes read in one window of all processes; what is more waits for the next one.
+pub(super) const MAX_READ_BYTES: u64 = 64 << 20;
 
-/// Name and source line of an address.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct JitFrame {
-    /// As the process has it, not demangled.
-    pub(super) name: String,
-    /// File and line, when known.
-    pub(super) place: Option<Place>,
-}
-
-#[derive(Default)]
-struct Known {
+/// What one process has written.
+struct JitNames {
+    code: Arc<JitCode>,
     map: PerfMap,
     dump: JitDump,
-    last_used: u64,
+    /// Left of the window's bytes.
+    budget: Rc<Cell<u64>>,
 }
 
-impl Known {
-    fn bytes(&self) -> usize {
-        self.map.bytes() + self.dump.bytes()
-    }
-
-    fn find(&self, address: u64) -> Option<JitFrame> {
-        let of_dump = self.dump.find(address).map(|found| JitFrame { name: found.name.to_owned(), place: found.place });
-        of_dump.or_else(|| self.map.find(address).map(|name| JitFrame { name: name.to_owned(), place: None }))
-    }
-}
-
-/// The tables of all processes that have some.
-pub(super) struct JitNames {
-    /// By executable.
-    known: HashMap<u32, Known>,
-    clock: u64,
-    /// Left of this window's.
-    budget: u64,
-    max_bytes: usize,
-    max_read_bytes: u64,
-}
-
-impl Default for JitNames {
-    fn default() -> Self {
-        Self::new(MAX_BYTES, MAX_READ_BYTES)
-    }
+/// What a process says about its code.
+///
+/// # Errors
+/// Never, where it says something at all.
+pub(super) fn open(executable: &Executable, context: &Context) -> Result<Box<dyn Source>, NotOpened> {
+    let ExecutableKind::Jit(code) = &executable.kind else { return Err(NotOpened::Never("anonymous")) };
+    Ok(Box::new(JitNames::new(Arc::clone(code), Rc::clone(&context.jit_bytes))))
 }
 
 impl JitNames {
-    fn new(max_bytes: usize, max_read_bytes: u64) -> Self {
-        Self { known: HashMap::new(), clock: 0, budget: max_read_bytes, max_bytes, max_read_bytes }
+    fn new(code: Arc<JitCode>, budget: Rc<Cell<u64>>) -> Self {
+        Self { code, map: PerfMap::default(), dump: JitDump::default(), budget }
     }
 
-    /// Names of addresses in the code of one process, in their order.
-    pub(super) fn find(&mut self, executable: u32, code: &JitCode, addresses: &[u64]) -> Vec<Option<JitFrame>> {
-        let known = self.known.entry(executable).or_default();
-        known.last_used = self.clock;
-        if let Some(file) = &code.jitdump {
-            known.dump.refresh(file, &mut self.budget);
+    fn refresh(&mut self) {
+        let mut budget = self.budget.get();
+        if let Some(file) = &self.code.jitdump {
+            self.dump.refresh(file, &mut budget);
         }
-        if let Some(file) = &code.perf_map {
-            known.map.refresh(file, &mut self.budget);
+        if let Some(file) = &self.code.perf_map {
+            self.map.refresh(file, &mut budget);
         }
-        let found = addresses.iter().map(|&address| known.find(address)).collect();
-        self.make_room(executable);
-        found
+        self.budget.set(budget);
     }
 
-    /// Forgets tables that the last windows did not need.
-    pub(super) fn end_window(&mut self) {
-        self.clock += 1;
-        self.budget = self.max_read_bytes;
-        let clock = self.clock;
-        self.known.retain(|_, known| known.last_used + MAX_IDLE_WINDOWS > clock);
+    /// A jitdump says more than a map.
+    fn site(&self, address: u64) -> Option<RawSite> {
+        let of_map = || self.map.find(address).map(|name| site(name, Arc::from(""), 0));
+        let of_dump = self.dump.find(address).map(|found| match found.place {
+            Some(place) => site(found.name, place.file, place.line),
+            None => site(found.name, Arc::from(""), 0),
+        });
+        of_dump.or_else(of_map)
+    }
+}
+
+fn site(name: &str, file: Arc<str>, line: u32) -> RawSite {
+    RawSite { name: RawName::Mangled(name.to_owned()), file, line }
+}
+
+impl Source for JitNames {
+    fn find(&mut self, addresses: &[u64]) -> Vec<Answer> {
+        self.refresh();
+        let answer = |&address: &u64| match self.site(address) {
+            Some(site) => Answer::Sites(vec![site]),
+            None => Answer::Unknown("not_in_perf_map"),
+        };
+        addresses.iter().map(answer).collect()
     }
 
-    fn make_room(&mut self, needed: u32) {
-        let mut bytes: usize = self.known.values().map(Known::bytes).sum();
-        while bytes > self.max_bytes {
-            let others = self.known.iter().filter(|(id, _)| **id != needed);
-            let Some((&id, _)) = others.min_by_key(|(_, known)| known.last_used) else { break };
-            bytes -= self.known.remove(&id).map_or(0, |known| known.bytes());
-        }
+    fn bytes(&self) -> u64 {
+        (self.map.bytes() + self.dump.bytes()) as u64
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::names::Names;
     use super::*;
+    use crate::telemetry::metrics::{Metric, Metrics};
     use std::io::Write as _;
+    use std::time::Duration;
 
-    fn code(map: &str) -> JitCode {
+    fn process(id: u32, map: &str) -> Executable {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(map.as_bytes()).unwrap();
-        JitCode { perf_map: Some(file), jitdump: None }
+        let code = Arc::new(JitCode { perf_map: Some(file), jitdump: None });
+        Executable::new(id, Arc::from("[anon]"), ExecutableKind::Jit(code))
+    }
+
+    fn name(names: &mut Names, process: &Executable, address: u64) -> String {
+        names.find(process, &[address])[0][0].name.to_string()
     }
 
     #[test]
     fn the_same_address_has_a_name_in_each_process() {
-        let mut names = JitNames::default();
-        let (one, other) = (code("1000 10 one\n"), code("1000 10 other\n"));
-        let mut name = |id, code| names.find(id, code, &[0x1008, 0x2000])[0].clone().unwrap().name;
-        assert_eq!((name(1, &one), name(2, &other), name(1, &one)), ("one".into(), "other".into(), "one".into()));
+        let mut names = Names::new(Arc::default(), Duration::ZERO);
+        let (one, other) = (process(1, "1000 10 one\n"), process(2, "1000 10 other\n"));
+        let found = [&one, &other, &one].map(|process| name(&mut names, process, 0x1008));
+        assert_eq!(found, ["one", "other", "one"]);
     }
 
     #[test]
     fn a_name_that_changes_is_the_new_one_at_once() {
-        let (mut names, mut code) = (JitNames::default(), code("1000 10 before\n"));
-        let name = |names: &mut JitNames, code: &JitCode| names.find(1, code, &[0x1000])[0].clone().unwrap().name;
-        assert_eq!(name(&mut names, &code), "before");
-        code.perf_map.as_mut().unwrap().write_all(b"1000 10 after\n").unwrap();
-        assert_eq!(name(&mut names, &code), "after");
+        let metrics = Arc::<Metrics>::default();
+        let mut names = Names::new(Arc::clone(&metrics), Duration::ZERO);
+        let process = process(1, "1000 10 before\n");
+        assert_eq!(name(&mut names, &process, 0x1000), "before");
+        let ExecutableKind::Jit(code) = &process.kind else { panic!("no code") };
+        code.perf_map
+            .as_ref()
+            .unwrap()
+            .write_all(b"1000 10 after\n2000 10 _ZN4main3fib17h0123456789abcdefE\n")
+            .unwrap();
+        names.end_window();
+        let found = [0x1000, 0x2000, 0x3000].map(|address| name(&mut names, &process, address));
+        assert_eq!(found, ["after", "main::fib", "[anon]"]);
+        assert_eq!(metrics.get(Metric::FramesUnresolved, "not_in_perf_map"), 1.0);
     }
 
     #[test]
-    fn many_large_maps_stay_within_the_limits() {
+    fn one_window_reads_no_more_than_its_budget() {
         let map: String = (0..1000).map(|i| format!("{:x} 10 {}\n", i * 16, "n".repeat(1000))).collect();
-        let codes: Vec<JitCode> = (0..6).map(|_| code(&map)).collect();
-        let mut names = JitNames::new(3 << 20, 3 << 20);
-        for (id, code) in codes.iter().enumerate() {
-            names.end_window();
-            assert!(names.find(id as u32, code, &[999 * 16])[0].is_some());
-        }
-        assert!(names.known.values().map(Known::bytes).sum::<usize>() <= 3 << 20);
-        names.end_window();
-        let mut is_whole = |(id, code): &(usize, &JitCode)| names.find(*id as u32, code, &[999 * 16])[0].is_some();
-        assert_eq!(
-            codes.iter().enumerate().filter(&mut is_whole).count(),
-            2,
-            "one window reads no more than its budget"
-        );
-        (0..MAX_IDLE_WINDOWS).for_each(|_| names.end_window());
-        assert!(names.known.is_empty());
+        let budget = Rc::new(Cell::new(3 << 20));
+        let mut all: Vec<JitNames> = (0..6)
+            .map(|id| match process(id, &map).kind {
+                ExecutableKind::Jit(code) => JitNames::new(code, Rc::clone(&budget)),
+                _ => panic!("no code"),
+            })
+            .collect();
+        let mut whole = || {
+            all.iter_mut()
+                .map(|names| names.find(&[999 * 16]))
+                .filter(|found| found[0] != Answer::Unknown("not_in_perf_map"))
+                .count()
+        };
+        assert_eq!(whole(), 3);
+        budget.set(3 << 20);
+        assert_eq!(whole(), 6);
     }
 }

@@ -68,6 +68,12 @@ impl Kallsyms {
         addresses.iter().map(|&address| table.find(address).map(str::to_owned).ok_or("unknown_address")).collect()
     }
 
+    /// Memory in bytes.
+    pub(super) fn memory(&self) -> usize {
+        let seen = self.seen.capacity() * size_of::<u64>();
+        self.table.as_ref().map_or(0, |table| table.starts.len() * 12 + table.arena.bytes()) + seen
+    }
+
     fn read(&mut self, now: Instant) {
         let table = self.table();
         let is_news = match (&self.table, &table) {
