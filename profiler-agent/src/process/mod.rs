@@ -6,6 +6,7 @@
 mod elf;
 mod executable;
 mod identity;
+mod jit;
 mod mapping;
 mod maps;
 mod proc;
@@ -15,8 +16,9 @@ mod table;
 
 pub use elf::Refusal;
 pub use executable::{Executable, ExecutableKind, Executables};
-pub use mapping::Mapping;
 pub use identity::{Identity, Naming};
+pub use jit::JitCode;
+pub use mapping::Mapping;
 pub(crate) use root::open_in_root;
 pub use service::NameSource;
 pub(crate) use service::percent_decode;
