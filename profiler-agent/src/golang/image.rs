@@ -89,7 +89,8 @@ impl Image {
     /// Reads the headers; none for files of other classes and machines.
     pub(super) fn read(file: &File) -> Result<Option<Self>, Unusable> {
         let bytes = Region { offset: 0, bytes: HEADER_BYTES as u64 }.load(file, u64::MAX)?;
-        let (header, _) = object::pod::from_bytes::<FileHeader64<LittleEndian>>(&bytes).map_err(|()| Unusable::Malformed)?;
+        let (header, _) =
+            object::pod::from_bytes::<FileHeader64<LittleEndian>>(&bytes).map_err(|()| Unusable::Malformed)?;
         let identity = header.e_ident;
         if identity.magic != format::ELFMAG
             || identity.class != format::ELFCLASS64
@@ -183,9 +184,11 @@ impl Image {
 
     /// The executable segment with an address.
     pub(super) fn text_segment(&self, address: u64) -> Option<Range<u64>> {
-        let mut ranges = self.segments.iter().filter(|segment| segment.executable).map(|segment| {
-            segment.address..segment.address.saturating_add(segment.region.bytes)
-        });
+        let mut ranges = self
+            .segments
+            .iter()
+            .filter(|segment| segment.executable)
+            .map(|segment| segment.address..segment.address.saturating_add(segment.region.bytes));
         ranges.find(|range| range.contains(&address))
     }
 }

@@ -4,16 +4,25 @@
 //! [`UnwindTable`](crate::unwind::UnwindTable)s. Invariant: the file is read by position with bounds and never mapped;
 //! nothing in it can take more than [`MAX_TABLE_BYTES`] of memory.
 
+mod code;
 mod image;
 mod locate;
 mod module;
 mod names;
+mod overlay;
 mod pclntab;
+mod rows;
+mod special;
 mod values;
 
 pub use image::Machine;
 pub use names::Site;
+pub use overlay::Overlay;
 pub use pclntab::{Pclntab, Version};
+pub use rows::{Frames, Rows};
+
+use crate::unwind::UnwindTable;
+use std::fs::File;
 
 /// Bytes of a file's tables that are held while its rows are built.
 pub const MAX_TABLE_BYTES: u64 = 128 << 20;
@@ -42,4 +51,16 @@ impl Unusable {
             Self::NoTextStart => "no_text_start",
         }
     }
+}
+
+/// The rows of a Go program's own text; none for other files. Its C parts, where it has any, have theirs elsewhere:
+/// see [`Overlay`].
+pub fn table(file: &File) -> Result<Option<UnwindTable>, Unusable> {
+    let Some(table) = Pclntab::open(file)? else { return Ok(None) };
+    let frames = Frames::load(&table, file)?;
+    UnwindTable::build(|encoder| {
+        frames.rows().for_each(|(address, rule)| encoder.push(address, rule));
+        Ok(())
+    })
+    .map(Some)
 }

@@ -97,9 +97,10 @@ impl Relocations {
         const DT_RELASZ: u64 = 8;
         let dynamic = image.dynamic?.load(file, 1 << 20).ok()?;
         let value = |tag: u64| {
-            dynamic.chunks_exact(16).find(|entry| entry[..8] == tag.to_le_bytes()).and_then(|entry| {
-                Some(u64::from_le_bytes(entry[8..].try_into().ok()?))
-            })
+            dynamic
+                .chunks_exact(16)
+                .find(|entry| entry[..8] == tag.to_le_bytes())
+                .and_then(|entry| Some(u64::from_le_bytes(entry[8..].try_into().ok()?)))
         };
         let region = image.region(value(DT_RELA)?)?;
         let bytes = value(DT_RELASZ)?.min(region.bytes).min(MAX_RELOCATION_BYTES);

@@ -84,10 +84,8 @@ impl Header {
         let text = if has_text { word(3)? } else { 0 };
         let end = parts[4].checked_add((functions.checked_add(1)?).checked_mul(version.entry_bytes())?)?;
         let header = Self { version, quantum: bytes[6], functions, text, parts };
-        let sound = (1..MAX_FUNCTIONS).contains(&functions)
-            && parts[0] >= 64
-            && parts.is_sorted()
-            && end <= region.bytes;
+        let sound =
+            (1..MAX_FUNCTIONS).contains(&functions) && parts[0] >= 64 && parts.is_sorted() && end <= region.bytes;
         sound.then_some(header)
     }
 
@@ -154,7 +152,10 @@ impl Pclntab {
         let module = module::find(file, &image, &header, region);
         let text = match header.version {
             Version::Go116 => 0,
-            _ => module.map(|module| module.text).or(Some(header.text).filter(|text| *text > 0)).or(image.text)
+            _ => module
+                .map(|module| module.text)
+                .or(Some(header.text).filter(|text| *text > 0))
+                .or(image.text)
                 .ok_or(Unusable::NoTextStart)?,
         };
         let table = Self {
