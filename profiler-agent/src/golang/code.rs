@@ -3,9 +3,10 @@
 
 use super::image::Machine;
 
-/// `push %rbp` of one byte, then `mov %rsp, %rbp`.
-const MOV_SP_BP: [u8; 3] = [0x48, 0x89, 0xe5];
+/// `push %rbp`
 const PUSH_BP: u8 = 0x55;
+/// `mov %rsp, %rbp`
+const MOV_SP_BP: [u8; 3] = [0x48, 0x89, 0xe5];
 /// `sub x29, sp, #8`
 const SUB_FP_SP_8: u32 = 0xd100_23fd;
 /// `mov sp, x0`; x13 and x20 differ in the register.
@@ -48,7 +49,7 @@ impl<'a> Code<'a> {
         match self.machine {
             Machine::X86_64 => {
                 let rest = self.bytes.get(opened..)?;
-                if rest.starts_with(&MOV_SP_BP) && self.bytes.get(opened.checked_sub(1)?) == Some(&PUSH_BP) {
+                if rest.starts_with(&MOV_SP_BP) && self.pushes_frame_pointer(opened) {
                     return Some(opened + MOV_SP_BP.len());
                 }
                 // Up to Go 1.20: `mov %rbp, n(%rsp); lea n(%rsp), %rbp`.
@@ -66,6 +67,11 @@ impl<'a> Code<'a> {
                 next.filter(|_| framed).map(|at| at + 4)
             }
         }
+    }
+
+    /// Whether the frame was opened by pushing the frame pointer, x86_64.
+    pub(super) fn pushes_frame_pointer(&self, opened: usize) -> bool {
+        opened.checked_sub(1).and_then(|at| self.bytes.get(at)) == Some(&PUSH_BP)
     }
 
     /// Where a function without that prologue stores the frame pointer; on aarch64 with the link register above it.

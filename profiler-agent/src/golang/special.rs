@@ -35,6 +35,8 @@ const TOPS: [&str; 9] = [
     "_rt0_amd64_linux",
     "_rt0_arm64_linux",
 ];
+/// These write the stack pointer, but only where the kernel has started a child on another stack.
+const CLONES: [&str; 2] = ["runtime.clone", "syscall.rawVforkSyscall"];
 /// What Go 1.16 does not flag as [`WRITES_SP`].
 const WRITE_SP: [&str; 6] = [
     "runtime.systemstack",
@@ -146,6 +148,9 @@ impl Candidate {
         if machine == Machine::Aarch64 && name == "runtime.asmcgocall" {
             return Some(asmcgocall(code, self.function.entry, opened?.1, saved));
         }
+        if CLONES.contains(&name) {
+            return None;
+        }
         if flags & WRITES_SP != 0 || WRITE_SP.contains(&name) {
             return Some(self.switch(code, opened, saved));
         }
@@ -177,12 +182,15 @@ fn opened(frames: &[(i32, u64)]) -> Option<(usize, i32)> {
     Some((usize::try_from(start).ok()?, frames[index].0))
 }
 
-/// Assembly without the assembler's prologue may store the frame pointer itself.
+/// Assembly may store the frame pointer itself. On aarch64 it stores the link register with it, and neither moves when
+/// the frame grows later.
 fn stored(code: Code<'_>, frames: &[(i32, u64)]) -> Option<Special> {
-    let (at, _) = opened(frames)?;
-    if code.frame_pointer_set(at).is_some()
-        || code.machine == Machine::X86_64 && code.bytes.get(at.wrapping_sub(1)) == Some(&0x55)
-    {
+    let (at, size) = opened(frames)?;
+    let set = code.frame_pointer_set(at);
+    if code.machine == Machine::Aarch64 && set.is_some() {
+        return Some(Special::Stored { delta: 1, fp_offset: -size - 8 });
+    }
+    if set.is_some() || code.machine == Machine::X86_64 && code.pushes_frame_pointer(at) {
         return None;
     }
     let Some(store) = code.frame_pointer_store() else {
@@ -192,7 +200,7 @@ fn stored(code: Code<'_>, frames: &[(i32, u64)]) -> Option<Special> {
     };
     let delta = frames.iter().find(|(_, end)| (store.at as u64) < *end)?.0;
     let below = if code.machine == Machine::X86_64 { 8 } else { 0 };
-    Some(Special::Stored { delta, fp_offset: store.slot.checked_sub(delta)?.checked_sub(below)? })
+    Some(Special::Stored { delta: delta.max(1), fp_offset: store.slot.checked_sub(delta)?.checked_sub(below)? })
 }
 
 /// How the registers of the goroutine that left its stack are found.
