@@ -11,6 +11,7 @@ mod arena;
 mod code_spans;
 mod debuginfo;
 mod demangle;
+mod go;
 mod growing;
 mod jit;
 mod jit_lines;
