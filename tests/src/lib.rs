@@ -5,6 +5,7 @@ pub mod batch;
 pub mod builds;
 pub mod cgroup;
 pub mod chain;
+pub mod go;
 pub mod hostile;
 pub mod ledger;
 pub mod page_api;

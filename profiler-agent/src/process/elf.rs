@@ -55,11 +55,12 @@ struct Segment {
     file_offset: u64,
     file_bytes: u64,
     address: u64,
+    executable: bool,
 }
 
 impl ElfFacts {
-    /// The address that symbols use for an offset in the file. The kernel maps whole pages: an offset just below a
-    /// segment belongs to it.
+    /// The address that symbols use for an offset of code in the file. The kernel maps whole pages: an offset just below
+    /// a segment belongs to it. Of two segments in one page, as lld lays them out, the executable one counts.
     #[must_use]
     pub fn address_of(&self, file_offset: u64) -> u64 {
         let page = 4096;
@@ -67,8 +68,9 @@ impl ElfFacts {
             let start = segment.file_offset - segment.file_offset % page;
             file_offset >= start && file_offset < segment.file_offset.saturating_add(segment.file_bytes)
         };
-        self.segments
-            .iter()
+        let executable = self.segments.iter().filter(|segment| segment.executable);
+        executable
+            .chain(&self.segments)
             .find(inside)
             .map_or(file_offset, |segment| segment.address.wrapping_sub(segment.file_offset).wrapping_add(file_offset))
     }
@@ -99,6 +101,7 @@ fn inspect_class<'data, H: FileHeader<Endian = Endianness>, R: ReadRef<'data>>(d
             file_offset: segment.p_offset(endian).into(),
             file_bytes: segment.p_filesz(endian).into(),
             address: segment.p_vaddr(endian).into(),
+            executable: segment.p_flags(endian) & format::PF_X != 0,
         })
         .collect();
     if segments.is_empty() {
@@ -157,11 +160,21 @@ mod tests {
     #[test]
     fn addresses_follow_the_segments() {
         let facts = ElfFacts {
-            segments: vec![Segment { file_offset: 0x1040, file_bytes: 0x100, address: 0x40_2040 }],
+            segments: vec![Segment { file_offset: 0x1040, file_bytes: 0x100, address: 0x40_2040, executable: true }],
             build_id: Arc::from(""),
         };
         assert_eq!(facts.address_of(0x1050), 0x40_2050);
         assert_eq!(facts.address_of(0x1000), 0x40_2000);
         assert_eq!(facts.address_of(0x9000), 0x9000);
+    }
+
+    /// lld: the page at 0 of the file is mapped twice, the second time as code.
+    #[test]
+    fn a_page_of_two_segments_is_code() {
+        let constants = Segment { file_offset: 0, file_bytes: 0xb8c, address: 0, executable: false };
+        let code = Segment { file_offset: 0xb90, file_bytes: 0xb60, address: 0x1b90, executable: true };
+        let facts = ElfFacts { segments: vec![constants, code], build_id: Arc::from("") };
+        assert_eq!(facts.address_of(0), 0x1000);
+        assert_eq!(facts.address_of(0xb90), 0x1b90);
     }
 }
