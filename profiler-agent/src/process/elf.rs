@@ -101,7 +101,7 @@ fn inspect_class<'data, H: FileHeader<Endian = Endianness>, R: ReadRef<'data>>(d
             file_offset: segment.p_offset(endian).into(),
             file_bytes: segment.p_filesz(endian).into(),
             address: segment.p_vaddr(endian).into(),
-            executable: segment.p_flags(endian) & format::PF_X != 0,
+            executable: segment.p_flags(endian) & format::PF_X != format::ProgramFlags(0),
         })
         .collect();
     if segments.is_empty() {
