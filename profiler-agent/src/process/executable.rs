@@ -81,6 +81,15 @@ impl Executable {
         }
     }
 
+    /// The same for the offset at which a mapping of code begins.
+    #[must_use]
+    pub fn start_of(&self, file_offset: u64) -> u64 {
+        match &self.kind {
+            ExecutableKind::Elf { facts, .. } => facts.start_of(file_offset),
+            _ => file_offset,
+        }
+    }
+
     /// GNU build ID in lower-case hexadecimal, empty when there is none.
     #[must_use]
     pub fn build_id(&self) -> Arc<str> {
