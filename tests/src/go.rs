@@ -90,6 +90,11 @@ pub fn debug_rows(program: &Path) -> Vec<DebugRow> {
         if open && let Some(last) = rows.last_mut() {
             last.end = start;
         }
+        // A top of stack has no return address.
+        if rules.first() == Some(&"u") {
+            open = false;
+            continue;
+        }
         let on_stack = rules.first().is_some_and(|rule| rule.starts_with('c'));
         rows.push(DebugRow { start, end, offset: offset.parse().unwrap(), on_stack });
         open = true;

@@ -3,7 +3,7 @@
 package main
 
 /*
-#cgo CFLAGS: -O1 -fno-omit-frame-pointer -fno-optimize-sibling-calls
+#cgo CFLAGS: -O1 -fno-omit-frame-pointer
 #define _GNU_SOURCE
 #include <signal.h>
 #include <stdio.h>
