@@ -16,7 +16,7 @@ mod table;
 pub use elf::Refusal;
 pub use executable::{Executable, ExecutableKind, Executables};
 pub use identity::{Identity, Naming};
-pub(crate) use root::open_in_root;
+pub use root::Root;
 pub use service::NameSource;
 pub(crate) use service::percent_decode;
 pub use table::{CodeAddress, ProcessKey, ProcessTable};
