@@ -7,7 +7,7 @@ use profiler_tests::recorded::Recorded;
 use profiler_tests::workload::{run, source};
 use prost::Message as _;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use tempfile::TempDir;
 
