@@ -18,6 +18,9 @@ pub const IN_KERNEL: u32 = 1;
 /// The task is a kernel thread.
 pub const KERNEL_THREAD: u32 = 1 << 1;
 
+/// Set in a user address that is an instruction rather than a return address: where a signal interrupted.
+pub const INTERRUPTED: u64 = 1 << 63;
+
 /// Head of a sample. `kernel_frames` and then `user_frames` addresses (u64) follow, leaf first each; after those, where
 /// `stack_bytes` is not 0, a [`StackHead`] and that many bytes of user stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +111,16 @@ pub struct ProcessEvent {
 }
 
 const _: () = assert!(size_of::<ProcessEvent>() == 40);
+
+/// What the kernel program remembers of a process that had a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Seen {
+    /// CLOCK_MONOTONIC in seconds.
+    pub second: u32,
+    /// Stacks copied in that second.
+    pub copies: u32,
+}
 
 /// Slots after those for frames: a stack's head and the stack, wherever the frames end.
 pub const STACK_SLOTS: usize = (size_of::<StackHead>() + MAX_STACK_BYTES) / 8;

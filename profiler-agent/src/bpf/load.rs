@@ -5,12 +5,13 @@ use super::counters::{Counters, Slots};
 use super::offsets::{self, Hierarchies};
 use super::perf::Clock;
 use super::sampling::{self, Sampling};
+use super::tables::KernelTables;
 use crate::config::SampleConfig;
 use aya::maps::{HashMap, MapData, PerCpuArray, ProgramArray, RingBuf};
 use aya::programs::{PerfEvent, ProgramError, RawTracePoint};
 use aya::{Ebpf, EbpfLoader, Pod, include_bytes_aligned};
 use aya_log::EbpfLogger;
-use profiler_common::{config, config::Config, limits, record};
+use profiler_common::{config, config::Config, limits, record, unwind::place};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -25,6 +26,10 @@ const OBJECT_VARIABLE: &str = "PROFILER_BPF_OBJECT";
 const RING_SECONDS: u64 = 2;
 /// Bytes of an average record: the head and some hundred frames.
 const RECORD_BYTES: u64 = 1024;
+/// Chunks for the mappings of processes: 64 MiB, a million of them.
+const MAPPING_CHUNKS: u32 = 1024;
+/// Chunks that places can tell apart.
+const MAX_CHUNKS: u32 = 1 << 16;
 const MIN_RING_BYTES: u64 = 256 << 10;
 const MAX_RING_BYTES: u64 = 64 << 20;
 
@@ -50,6 +55,8 @@ pub struct Options {
     pub follow_forks: bool,
     /// The cgroup whose subtree is sampled.
     pub cgroup: Option<PathBuf>,
+    /// Bytes of unwind tables at most.
+    pub unwind_max_bytes: u64,
     /// Size of the ring buffer; derived from CPUs and frequency by default.
     pub ring_bytes: Option<u64>,
     /// Let the kernel programs log.
@@ -67,9 +74,16 @@ impl Options {
             pids: config.pids.clone(),
             follow_forks: false,
             cgroup: config.cgroup.clone(),
+            unwind_max_bytes: config.unwind_max_bytes,
             ring_bytes: config.ring_bytes,
             log: config.log.level == tracing::Level::TRACE,
         }
+    }
+
+    /// Chunks of tables: number 0 is none, and the mappings of processes need some beside the files'.
+    fn chunks(&self) -> u32 {
+        let files = self.unwind_max_bytes.div_ceil(u64::from(place::CHUNK_BYTES));
+        (files as u32 + MAPPING_CHUNKS).min(MAX_CHUNKS)
     }
 }
 
@@ -120,6 +134,8 @@ pub struct Loaded {
     pub(super) ring: RingBuf<MapData>,
     /// Dropping it detaches the tracepoints.
     pub(super) _programs: Ebpf,
+    /// Where unwind tables go; none once the pipeline has it.
+    pub tables: Option<KernelTables>,
     pub(super) logger: Option<EbpfLogger<&'static dyn log::Log>>,
     /// The kernel's counters.
     pub counters: Arc<Counters>,
@@ -138,6 +154,8 @@ pub fn load(options: &Options) -> Result<Loaded, LoadError> {
     allow(&mut programs, &options.pids)?;
     let counters: PerCpuArray<MapData, Slots> = map(&mut programs, "COUNTERS")?;
     let ring = map(&mut programs, "EVENTS")?;
+    let tables = KernelTables::new(map(&mut programs, "CHUNKS")?, map(&mut programs, "PROCESSES")?)
+        .map_err(|source| LoadError::Map { name: "CHUNKS", source })?;
     let logger = if options.log { EbpfLogger::init(&mut programs).ok() } else { None };
     attach_tracepoints(&mut programs)?;
     let sample = perf_event(&mut programs, "sample")?.fd().and_then(|fd| Ok(fd.try_clone()?));
@@ -152,6 +170,7 @@ pub fn load(options: &Options) -> Result<Loaded, LoadError> {
         _chain: chain,
         ring,
         _programs: programs,
+        tables: Some(tables),
         logger,
         counters: Arc::new(Counters::new(counters)),
         map_bytes,
@@ -167,6 +186,7 @@ pub fn verified() -> Result<Vec<(String, u32)>, LoadError> {
         pids: Vec::new(),
         follow_forks: false,
         cgroup: None,
+        unwind_max_bytes: 1 << 20,
         ring_bytes: None,
         log: false,
     };
@@ -186,6 +206,8 @@ fn load_object(options: &Options) -> Result<Ebpf, LoadError> {
         .override_global("CONFIG", &config, true)
         .override_global(aya_log::LEVEL, &log_level, true)
         .map_max_entries("EVENTS", ring_bytes(options) as u32)
+        .map_max_entries("SCRATCH", sampling::possible())
+        .map_max_entries("CHUNKS", options.chunks())
         .map_max_entries("AYA_LOGS", if options.log { 128 << 10 } else { 4 << 10 })
         .load(other.as_deref().unwrap_or(OBJECT))?;
     Ok(programs)
@@ -225,7 +247,11 @@ fn load_programs(programs: &mut Ebpf) -> Result<(), LoadError> {
     Ok(())
 }
 
-const TRACEPOINTS: [(&str, &str); 2] = [("process_fork", "sched_process_fork"), ("process_exit", "sched_process_exit")];
+const TRACEPOINTS: [(&str, &str); 3] = [
+    ("process_fork", "sched_process_fork"),
+    ("process_exec", "sched_process_exec"),
+    ("process_exit", "sched_process_exit"),
+];
 
 fn attach_tracepoints(programs: &mut Ebpf) -> Result<(), LoadError> {
     for (name, tracepoint) in TRACEPOINTS {
@@ -275,7 +301,8 @@ pub fn default_ring_bytes(hz: u32) -> u64 {
 
 /// The maps whose size does not depend on the frequency.
 fn fixed_map_bytes() -> u64 {
-    let cpus = sampling::online().map_or(1, |cpus| cpus.len() as u64);
+    let cpus = u64::from(sampling::possible());
     let entry = 64;
-    cpus * size_of::<record::Scratch>() as u64 + entry * u64::from(limits::MAX_SEEN + limits::MAX_FILTER_PIDS)
+    let entries = limits::MAX_SEEN + limits::MAX_FILTER_PIDS + limits::MAX_PROCESSES;
+    cpus * size_of::<record::Scratch>() as u64 + entry * u64::from(entries)
 }

@@ -1,6 +1,7 @@
 //! Executable files: found through the process that maps them, opened once, identified by their inode.
 
 use super::elf::{self, ElfFacts, Refusal};
+use super::jit::JitCode;
 use super::mapping::Mapping;
 use super::root::{Root, Roots, open_regular};
 use super::{maps, proc};
@@ -10,10 +11,15 @@ use std::fs::{File, Metadata};
 use std::io::Write as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// Files kept open at most; those that no living process maps go first.
 const MAX_OPEN_FILES: usize = 1024;
+
+/// Processes whose own code has names at most: two open files each.
+const MAX_JIT_PROCESSES: usize = 256;
+/// Paths of memory that is shared through a file without a name, or through one that is no executable.
+const MEMORY: [&str; 5] = ["/memfd:", "/dev/zero", "/dev/shm/", "/SYSV", "/anon_hugepage"];
 
 /// Code that frames lie in.
 #[derive(Debug)]
@@ -40,8 +46,10 @@ pub enum ExecutableKind {
     },
     /// The running kernel and its modules.
     Kernel,
-    /// Anonymous memory: code made at run time.
+    /// Anonymous memory: code made at run time, nobody says what it is.
     Anonymous,
+    /// Code that one process made and says something about.
+    Jit(Arc<JitCode>),
     /// Addresses that are no code at all.
     Unmapped,
     /// A file without usable symbols.
@@ -68,6 +76,15 @@ impl Executable {
     pub fn address_of(&self, file_offset: u64) -> u64 {
         match &self.kind {
             ExecutableKind::Elf { facts, .. } => facts.address_of(file_offset),
+            _ => file_offset,
+        }
+    }
+
+    /// The same for the offset at which a mapping of code begins.
+    #[must_use]
+    pub fn start_of(&self, file_offset: u64) -> u64 {
+        match &self.kind {
+            ExecutableKind::Elf { facts, .. } => facts.start_of(file_offset),
             _ => file_offset,
         }
     }
@@ -118,6 +135,8 @@ pub struct Executables {
     named: HashMap<Arc<str>, Arc<Executable>>,
     kernel: Arc<Executable>,
     unmapped: Arc<Executable>,
+    /// Code of single processes, as long as somebody needs it.
+    jit: Vec<Weak<Executable>>,
     next_id: u32,
     roots: Roots,
     metrics: Arc<Metrics>,
@@ -134,6 +153,7 @@ impl Executables {
             named: HashMap::new(),
             kernel: Arc::new(kernel),
             unmapped: Arc::new(unmapped),
+            jit: Vec::new(),
             next_id: 2,
             roots: Roots::default(),
             metrics,
@@ -170,6 +190,11 @@ impl Executables {
             },
             Err(refusal) => (ExecutableKind::Refused(refusal), None),
         };
+        if let ExecutableKind::Refused(Refusal::Malformed | Refusal::NotFound) = &kind
+            && is_memory(mapping, stamp)
+        {
+            return self.bind_named(&Arc::from("[anon]"));
+        }
         if let ExecutableKind::Refused(refusal) = &kind {
             self.metrics.add(Metric::FilesRefused, refusal.label(), 1);
         }
@@ -181,6 +206,12 @@ impl Executables {
             self.files.insert(mapping.key, Known { executable: Arc::clone(&executable), stamp });
         }
         executable
+    }
+
+    /// The file of a mapping, if it is known already.
+    #[must_use]
+    pub fn known(&self, mapping: &Mapping) -> Option<Arc<Executable>> {
+        self.files.get(&mapping.key).filter(|known| is_current(known)).map(|known| Arc::clone(&known.executable))
     }
 
     fn bind_named(&mut self, path: &Arc<str>) -> Arc<Executable> {
@@ -196,6 +227,17 @@ impl Executables {
         let executable = self.make(&Arc::from(name), kind, Root::default());
         self.named.insert(Arc::from(name), Arc::clone(&executable));
         executable
+    }
+
+    /// Stands for the code of one process; none when too many processes have some.
+    pub(super) fn make_jit(&mut self, code: JitCode) -> Option<Arc<Executable>> {
+        self.jit.retain(|executable| executable.strong_count() > 0);
+        if self.jit.len() >= MAX_JIT_PROCESSES {
+            return None;
+        }
+        let executable = self.make(&Arc::from("[anon]"), ExecutableKind::Jit(Arc::new(code)), Root::default());
+        self.jit.push(Arc::downgrade(&executable));
+        Some(executable)
     }
 
     fn make(&mut self, path: &Arc<str>, kind: ExecutableKind, root: Root) -> Arc<Executable> {
@@ -244,6 +286,18 @@ fn open(pid: u32, mapping: &Mapping, roots: &[u32]) -> Result<(File, Stamp), Ref
     let file = opened.ok_or(Refusal::NotFound)?;
     let stamp = Stamp::of(&file).ok_or(Refusal::NotFound)?;
     Ok((file, stamp))
+}
+
+/// The file behind a mapping.
+pub(super) fn open_mapped(pid: u32, mapping: &Mapping, roots: &[u32]) -> Option<File> {
+    open(pid, mapping, roots).ok().map(|(file, _)| file)
+}
+
+/// Whether a mapping that is no executable file is memory with code in it. `stamp` is that of the file, where it could
+/// be opened: a device cannot.
+fn is_memory(mapping: &Mapping, stamp: Option<Stamp>) -> bool {
+    let named = MEMORY.iter().any(|prefix| mapping.path.starts_with(prefix));
+    named && (stamp.is_some() || &*mapping.path != "/dev/zero")
 }
 
 /// The inode decides. File systems made of layers show another one in mappings than in `stat`: there a file that has

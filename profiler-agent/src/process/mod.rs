@@ -6,6 +6,7 @@
 mod elf;
 mod executable;
 mod identity;
+mod jit;
 mod mapping;
 mod maps;
 mod proc;
@@ -16,6 +17,8 @@ mod table;
 pub use elf::Refusal;
 pub use executable::{Executable, ExecutableKind, Executables};
 pub use identity::{Identity, Naming};
+pub use jit::JitCode;
+pub use mapping::Mapping;
 pub use root::Root;
 pub use service::NameSource;
 pub(crate) use service::percent_decode;

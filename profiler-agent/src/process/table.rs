@@ -5,10 +5,11 @@
 
 use super::executable::{Executable, ExecutableKind, Executables, FileKey};
 use super::identity::{self, Identity};
+use super::jit::Jit;
 use super::mapping::{Mapping, Mappings};
 use crate::bpf::{ExecEvent, MmapEvent, Sample};
 use profiler_common::record::{FORK, ProcessEvent};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 /// Processes remembered at most.
@@ -37,6 +38,7 @@ struct Process {
     mappings: Mappings,
     /// None until the first sample since fork or exec.
     identity: Option<Arc<Identity>>,
+    jit: Jit,
     /// When `/proc` may be read again, and how often it was.
     reload_after_ns: u64,
     reloads: u32,
@@ -62,6 +64,8 @@ pub struct ProcessTable {
     executables: Executables,
     names: identity::Naming,
     swept_ns: u64,
+    /// Processes whose mappings are others than at the last [`ProcessTable::take_changed`].
+    changed: HashSet<ProcessKey>,
 }
 
 impl ProcessTable {
@@ -75,6 +79,7 @@ impl ProcessTable {
             executables,
             names,
             swept_ns: 0,
+            changed: HashSet::new(),
         }
     }
 
@@ -108,7 +113,12 @@ impl ProcessTable {
 
     /// An executable file was mapped.
     pub fn mmap(&mut self, event: MmapEvent) {
-        let Some(process) = self.current.get(&event.tgid).and_then(|key| self.processes.get_mut(key)) else { return };
+        let Some(&key) = self.current.get(&event.tgid) else { return };
+        let Some(process) = self.processes.get_mut(&key) else { return };
+        // Without a sample yet, nobody has asked for its mappings.
+        if process.identity.is_some() {
+            self.changed.insert(key);
+        }
         process.mappings.insert(Mapping {
             start: event.start,
             end: event.end,
@@ -166,6 +176,7 @@ impl ProcessTable {
         let wait_ns = RELOAD_NS << process.reloads.min(MAX_RELOAD_DOUBLINGS);
         process.reload_after_ns = time_ns + wait_ns;
         process.reloads = process.reloads.saturating_add(1);
+        self.changed.insert(key);
         self.current.insert(key.tgid, key);
         true
     }
@@ -192,11 +203,38 @@ impl ProcessTable {
             Some(executable) => Arc::clone(executable),
             None => Arc::clone(mapping.executable.insert(self.executables.bind(key.tgid, mapping, &roots))),
         };
-        let address = match executable.kind {
-            ExecutableKind::Anonymous => address,
-            _ => executable.address_of(address - mapping.start + mapping.file_offset),
-        };
+        if matches!(executable.kind, ExecutableKind::Anonymous) {
+            let own = process.jit.executable(key, &process.mappings, &self.names, &mut self.executables, time_ns);
+            return Some(CodeAddress { executable: own.unwrap_or(executable), address });
+        }
+        let address = executable.address_of(address - mapping.start + mapping.file_offset);
         Some(CodeAddress { executable, address })
+    }
+
+    /// Whether a process is known.
+    #[must_use]
+    pub fn contains(&self, key: ProcessKey) -> bool {
+        self.processes.contains_key(&key)
+    }
+
+    /// Processes whose mappings have changed since the last call.
+    pub fn take_changed(&mut self) -> HashSet<ProcessKey> {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// All executable mappings of a process, by address, with the file of each where that is known already. No file is
+    /// looked at.
+    pub fn each_mapping(&mut self, key: ProcessKey, mut each: impl FnMut(&Mapping, Option<&Arc<Executable>>)) {
+        let Some(process) = self.processes.get_mut(&key) else { return };
+        for mapping in process.mappings.iter_mut() {
+            if mapping.executable.is_none() {
+                mapping.executable = match mapping.key.inode {
+                    0 => Some(self.executables.bind(key.tgid, mapping, &[])),
+                    _ => self.executables.known(mapping),
+                };
+            }
+            each(mapping, mapping.executable.as_ref());
+        }
     }
 
     /// What stands for addresses that are no code.

@@ -7,10 +7,19 @@
 //! Each kind of executable has sources in an order ([`source::openers`]); one is asked for what those before it left
 //! open.
 
+mod arena;
+mod code_spans;
 mod debuginfo;
 mod demangle;
+mod go;
+mod growing;
+mod jit;
+mod jit_lines;
+mod jitdump;
+mod kallsyms;
 mod kernel;
 mod names;
+mod perf_map;
 mod profile;
 mod remembered;
 mod source;

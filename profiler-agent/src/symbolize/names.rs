@@ -2,11 +2,13 @@
 
 use super::debuginfo::Budget;
 use super::demangle::demangle;
+use super::jit;
 use super::remembered::Remembered;
 use super::source::{self, Answer, Context, NotOpened, RawName, RawSite, Source, openers};
 use crate::process::{Executable, ExecutableKind};
 use crate::telemetry::metrics::{Metric, Metrics};
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -62,7 +64,8 @@ impl Names {
     /// have the names of symbol tables, and no lines.
     #[must_use]
     pub fn new(metrics: Arc<Metrics>, debug_info_time: Duration) -> Self {
-        let context = Context { budget: Rc::new(Budget::new(debug_info_time)), metrics };
+        let budget = Rc::new(Budget::new(debug_info_time));
+        let context = Context { budget, jit_bytes: Rc::new(Cell::new(jit::MAX_READ_BYTES)), metrics };
         Self { looked: HashMap::new(), remembered: Remembered::default(), clock: 0, context }
     }
 
@@ -82,7 +85,7 @@ impl Names {
             let sites = self.make(executable, address, gathered);
             if gathered.is_late {
                 self.context.metrics.add(Metric::DebugInfoPostponed, "", 1);
-            } else {
+            } else if source::is_lasting(&executable.kind) {
                 self.remembered.put(executable.id, address, Arc::clone(&sites));
             }
             found.insert(address, sites);
@@ -94,6 +97,7 @@ impl Names {
     pub fn end_window(&mut self) {
         self.clock += 1;
         self.context.budget.renew();
+        self.context.jit_bytes.set(jit::MAX_READ_BYTES);
         self.remembered.end_window();
         let clock = self.clock;
         self.looked.retain(|_, looked| looked.last_used + MAX_IDLE_WINDOWS > clock);
@@ -221,11 +225,39 @@ fn bounded(name: &str) -> &str {
 fn fallback(executable: &Executable, address: u64) -> String {
     let path = &executable.path;
     match executable.kind {
-        ExecutableKind::Kernel | ExecutableKind::Anonymous | ExecutableKind::Unmapped => path.to_string(),
+        ExecutableKind::Kernel | ExecutableKind::Anonymous | ExecutableKind::Jit(_) | ExecutableKind::Unmapped => {
+            path.to_string()
+        }
         _ => {
             let module = path.rsplit('/').next().filter(|module| !module.is_empty()).unwrap_or(path);
             let module: String = module.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
             format!("{module}+{address:#x}")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::{CodeAddress, Executables, Naming, ProcessKey, ProcessTable};
+
+    /// This process's own, as any other's.
+    #[test]
+    fn functions_of_the_vdso_have_names() {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let range = maps.lines().find(|line| line.ends_with("[vdso]")).unwrap().split(' ').next().unwrap();
+        let (start, end) = range.split_once('-').unwrap();
+        let address = |text| u64::from_str_radix(text, 16).unwrap();
+        let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+        let ticks: u64 = stat.rsplit(')').next().unwrap().split(' ').nth(20).unwrap().parse().unwrap();
+        let key = ProcessKey { tgid: std::process::id(), start_ns: ticks * 10_000_000 };
+        let metrics = Arc::<Metrics>::default();
+        let mut table = ProcessTable::new(Executables::new(Arc::clone(&metrics)), Naming::new(Vec::new()));
+        let places = (address(start)..address(end)).step_by(16);
+        let places: Vec<CodeAddress> = places.map(|place| table.user_address(key, place, 0).unwrap()).collect();
+        let addresses: Vec<u64> = places.iter().map(|place| place.address).collect();
+        let found = Names::new(metrics, Duration::ZERO).find(&places[0].executable, &addresses);
+        assert!(found.iter().any(|sites| sites[0].name.contains("clock_gettime")), "{found:?}");
+        assert_eq!(&*places[0].executable.path, "[vdso]");
     }
 }

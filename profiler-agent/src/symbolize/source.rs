@@ -1,9 +1,10 @@
 //! Where names come from: each source is asked for what those before it left open.
 
 use super::debuginfo::{self, Budget};
-use super::{kernel, symbol_table};
+use super::{go, jit, kernel, symbol_table};
 use crate::process::{Executable, ExecutableKind};
 use crate::telemetry::metrics::Metrics;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -54,6 +55,8 @@ pub(super) trait Source {
 /// What sources share.
 pub(super) struct Context {
     pub(super) budget: Rc<Budget>,
+    /// Bytes that may still be read in this window of what processes say about code made at run time.
+    pub(super) jit_bytes: Rc<Cell<u64>>,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -72,8 +75,9 @@ pub(super) type Opener = fn(&Executable, &Context) -> Result<Box<dyn Source>, No
 /// The sources of an executable in the order in which they are asked.
 pub(super) fn openers(kind: &ExecutableKind) -> &'static [Opener] {
     match kind {
-        ExecutableKind::Elf { .. } => &[debuginfo::open, symbol_table::open],
+        ExecutableKind::Elf { .. } => &[go::open, debuginfo::open, symbol_table::open],
         ExecutableKind::Kernel => &[kernel::open],
+        ExecutableKind::Jit(_) => &[jit::open],
         ExecutableKind::Anonymous | ExecutableKind::Unmapped | ExecutableKind::Refused(_) => &[],
     }
 }
@@ -84,6 +88,12 @@ pub(super) fn without_sources(kind: &ExecutableKind) -> &'static str {
         ExecutableKind::Anonymous => "anonymous",
         ExecutableKind::Unmapped => "unmapped",
         ExecutableKind::Refused(refusal) => refusal.label(),
-        ExecutableKind::Elf { .. } | ExecutableKind::Kernel => "no_symbols",
+        ExecutableKind::Elf { .. } | ExecutableKind::Kernel | ExecutableKind::Jit(_) => "no_symbols",
     }
+}
+
+/// Whether what was found once is true for good: other code may take the place of code made at run time and of the
+/// kernel's modules, and their sources are quick to ask again.
+pub(super) fn is_lasting(kind: &ExecutableKind) -> bool {
+    !matches!(kind, ExecutableKind::Jit(_) | ExecutableKind::Kernel)
 }
