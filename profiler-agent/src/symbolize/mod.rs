@@ -10,6 +10,7 @@
 mod arena;
 mod code_spans;
 mod debuginfo;
+mod debuginfod;
 mod demangle;
 mod growing;
 mod jit;
@@ -25,5 +26,6 @@ mod source;
 mod symbol_file;
 mod symbol_table;
 
+pub use debuginfod::{DebugFile, Debuginfod, DebuginfodOptions};
 pub use names::{Names, Site};
 pub use profile::symbolize;
