@@ -94,6 +94,21 @@ pub(super) fn supplement(located: &Located) -> Option<Result<Located, Missing>> 
     Some(Err(missing))
 }
 
+/// The build ID of the file that this one shares names with.
+pub(super) fn supplement_id(located: &Located) -> Option<Vec<u8>> {
+    let content = located.sections.get(".gnu_debugaltlink")?.unpack(&located.file, MAX_LINK_BYTES).ok()?;
+    let end = content.iter().position(|&byte| byte == 0)?;
+    Some(content[end + 1..].to_vec())
+}
+
+/// What a server sent for a build ID.
+pub(super) fn fetched(file: File, build_id: &[u8]) -> Result<Located, Missing> {
+    let sections = Sections::read(&file).map_err(|_| Missing::Mismatch)?;
+    let is_right = sections.build_id == build_id;
+    let located = Located { file, path: PathBuf::new(), root: std::process::id(), sections };
+    if is_right { Ok(located) } else { Err(Missing::Mismatch) }
+}
+
 /// `/usr/lib/debug/.build-id/ab/cdef….debug`.
 fn by_build_id(build_id: &[u8]) -> Option<PathBuf> {
     let (first, rest) = build_id.split_first().filter(|(_, rest)| !rest.is_empty())?;
