@@ -55,6 +55,15 @@ impl Chain {
 
 /// Installs it unless it is there.
 pub(crate) fn install() -> Result<Chain> {
+    let chain = compiler()?;
+    let _lock = places::lock("bpf-toolchain")?;
+    places::fill(&chain.folder.join("linker"), |linker| build_linker(&chain, linker))?;
+    write_script(&chain, "bpf-linker", &chain.folder.join("linker/bin/bpf-linker"))?;
+    Ok(chain)
+}
+
+/// Installs the compiler of the chain alone unless it is there.
+pub(crate) fn compiler() -> Result<Chain> {
     if !shell::has("apt-get") {
         anyhow::bail!(
             "the BPF tool chain is made of Debian packages: run this on Debian 12 or newer, or in its container"
@@ -67,8 +76,6 @@ pub(crate) fn install() -> Result<Chain> {
     places::fill(&folder.join("root"), |root| unpack(root, &version))?;
     let chain = Chain { folder };
     write_script(&chain, "rustc", &chain.root().join("usr/bin/rustc"))?;
-    places::fill(&chain.folder.join("linker"), |linker| build_linker(&chain, linker))?;
-    write_script(&chain, "bpf-linker", &chain.folder.join("linker/bin/bpf-linker"))?;
     Ok(chain)
 }
 

@@ -24,7 +24,8 @@ fn policy(package: &str) -> Result<Option<String>> {
     Ok(version.filter(|version| *version != "(none)").map(str::to_owned))
 }
 
-fn update() -> Result<()> {
+/// Fetches the package lists.
+pub(crate) fn update() -> Result<()> {
     shell::step("fetching Debian's package lists");
     output(&mut command("apt-get", ["update", "--quiet"])).map(drop)
 }
@@ -58,6 +59,11 @@ pub(crate) fn unpack(packages: &[String], downloads: &Path, root: &Path) -> Resu
         update()?;
         output(&mut apt)?;
     }
+    extract(downloads, root)
+}
+
+/// Unpacks all packages of a folder below `root`.
+pub(crate) fn extract(downloads: &Path, root: &Path) -> Result<()> {
     for entry in fs::read_dir(downloads)? {
         let package = entry?.path();
         if package.extension().is_some_and(|extension| extension == "deb") {
