@@ -14,7 +14,7 @@ pub mod reader;
 mod sampling;
 mod sideband;
 
-pub use event::{Event, ExecEvent, MmapEvent, Sample};
+pub use event::{CopiedStack, Event, ExecEvent, MmapEvent, Sample};
 pub use load::{LoadError, Loaded, Options, default_ring_bytes, load, verified};
 pub use perf::Clock;
 pub use sampling::try_sampling;
