@@ -29,7 +29,8 @@ impl Archive {
     /// A suite of the host's mirror.
     pub(crate) fn of_suite(suite: &str, architecture: &str) -> Result<Self> {
         let sources = sources()?;
-        let source = sources.iter().find(|source| !source.is_security).context("no mirror of Debian in apt's sources")?;
+        let source =
+            sources.iter().find(|source| !source.is_security).context("no mirror of Debian in apt's sources")?;
         let source = Source { suite: suite.to_owned(), ..source.clone() };
         Self::open(suite, &[source], architecture)
     }
@@ -48,9 +49,8 @@ impl Archive {
         // Nothing is installed here.
         places::write(&archive.folder.join("status"), b"")?;
         let keyring = if Path::new(KEYRING).exists() { format!(" signed-by={KEYRING}") } else { String::new() };
-        let line = |source: &Source| {
-            format!("deb [arch={architecture}{keyring}] {} {} main\n", source.mirror, source.suite)
-        };
+        let line =
+            |source: &Source| format!("deb [arch={architecture}{keyring}] {} {} main\n", source.mirror, source.suite);
         let text: String = sources.iter().map(line).collect();
         places::write(&archive.folder.join("sources.list"), text.as_bytes())?;
         output(archive.apt("apt-get").args(["update", "--quiet", "--error-on=any"]))
@@ -120,11 +120,9 @@ fn sources() -> Result<Vec<Source>> {
 /// Lines of `apt-get indextargets`; the origin is known once the lists are there.
 fn parse(text: &str) -> Vec<Source> {
     let source = |line: &str| match line.split('|').collect::<Vec<_>>()[..] {
-        ["Debian", label, "main", mirror, suite] => Some(Source {
-            mirror: mirror.to_owned(),
-            suite: suite.to_owned(),
-            is_security: label == "Debian-Security",
-        }),
+        ["Debian", label, "main", mirror, suite] => {
+            Some(Source { mirror: mirror.to_owned(), suite: suite.to_owned(), is_security: label == "Debian-Security" })
+        }
         _ => None,
     };
     text.lines().filter_map(source).collect()

@@ -102,7 +102,8 @@ fn newest<'a>(names: &'a [String], series: &str, ending: &str) -> Option<&'a str
     let version = |name: &'a str| {
         let version = name.strip_prefix("linux-binary-").or_else(|| name.strip_prefix("linux-image-"))?;
         let version = version.strip_suffix(ending)?;
-        let numbers: Vec<u32> = version.split(|c: char| !c.is_ascii_digit()).map_while(|part| part.parse().ok()).collect();
+        let numbers: Vec<u32> =
+            version.split(|c: char| !c.is_ascii_digit()).map_while(|part| part.parse().ok()).collect();
         let wanted: Vec<u32> = series.split('.').filter_map(|part| part.parse().ok()).collect();
         numbers.starts_with(&wanted).then_some((numbers, name.starts_with("linux-binary-")))
     };
@@ -148,7 +149,8 @@ mod tests {
 
     #[test]
     fn takes_the_newest_kernel_of_a_series() {
-        let names = ["linux-image-6.1.0-9-cloud-amd64", "linux-image-6.1.0-50-cloud-amd64", "linux-image-6.12.1-cloud-amd64"];
+        let names =
+            ["linux-image-6.1.0-9-cloud-amd64", "linux-image-6.1.0-50-cloud-amd64", "linux-image-6.12.1-cloud-amd64"];
         assert_eq!(newest_of(&names, "6.1").as_deref(), Some("linux-image-6.1.0-50-cloud-amd64"));
         assert_eq!(newest_of(&names, "5.10"), None);
     }

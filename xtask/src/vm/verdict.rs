@@ -1,0 +1,195 @@
+//! What a guest's console says, and whether that is what we want.
+
+use anyhow::{Context, Result};
+use std::collections::HashMap;
+
+/// Calls of `descend` in the workload, `DEPTH` of guest/chain.c.
+const DEPTH: usize = 40;
+/// Rounds of taking CPU 1 away in guest/init.sh.
+const ROUNDS: usize = 3;
+/// Ten seconds at 199 Hz are 1,990; an emulated clock may lag.
+const MIN_SAMPLES: u64 = 300;
+/// Share of the workload's samples that reach `_start`. The rest is the kernel's start of the process.
+const MIN_ROOTED: f64 = 0.99;
+/// Share that shows the known chain as a whole; the rest pins itself to its CPU.
+const MIN_CHAIN: f64 = 0.95;
+
+/// What the guest printed between its markers.
+#[derive(Debug, Default)]
+pub(crate) struct Transcript {
+    sections: HashMap<String, Section>,
+    facts: Vec<String>,
+}
+
+/// Output of one command and its exit status.
+#[derive(Debug, Default)]
+struct Section {
+    lines: Vec<String>,
+    status: Option<i32>,
+}
+
+impl Transcript {
+    /// Reads a console; what is outside of markers is the kernel's or a shell's.
+    pub(crate) fn parse(console: &[String]) -> Self {
+        let mut transcript = Self::default();
+        let mut open: Option<(String, Section)> = None;
+        for line in console {
+            let words: Vec<&str> = line.strip_prefix("@@ ").map(|rest| rest.split(' ').collect()).unwrap_or_default();
+            match (&words[..], &mut open) {
+                (["begin", name], _) => open = Some(((*name).to_owned(), Section::default())),
+                (["end", name, status], Some((opened, section))) if name == opened => {
+                    section.status = status.parse().ok();
+                    transcript.sections.extend(open.take());
+                }
+                (["fact", rest @ ..], _) => transcript.facts.push(rest.join(" ")),
+                (_, Some((_, section))) => section.lines.push(line.clone()),
+                (_, None) => {}
+            }
+        }
+        transcript
+    }
+
+    /// Output of a command that succeeded.
+    fn section(&self, name: &str) -> Result<&[String]> {
+        let section = self.sections.get(name).with_context(|| format!("{name}: not reached"))?;
+        match section.status {
+            Some(0) => Ok(&section.lines),
+            status => anyhow::bail!("{name}: exit status {status:?}: {}", section.lines.join(" | ")),
+        }
+    }
+
+    fn has(&self, fact: &str) -> Result<()> {
+        anyhow::ensure!(self.facts.iter().any(|found| found == fact), "{fact}: did not happen");
+        Ok(())
+    }
+
+    /// What follows these words in a fact.
+    pub(crate) fn fact(&self, words: &str) -> Option<&str> {
+        self.facts.iter().find_map(|fact| fact.strip_prefix(words)?.strip_prefix(' '))
+    }
+
+    /// Programs and the instructions verified; 0 where the kernel does not tell (before 5.16).
+    pub(crate) fn instructions(&self) -> Result<Vec<(&str, u64)>> {
+        let line = |line: &String| format!("verify: unexpected line {line:?}");
+        let parse = |text| {
+            let (name, count) = str::split_once(text, '\t')?;
+            Some((name, count.parse().ok()?))
+        };
+        self.section("verify")?.iter().map(|text| parse(text).with_context(|| line(text))).collect()
+    }
+
+    /// Lines of the kernel's own trouble, for people to read: emulation alone causes some.
+    pub(crate) fn kernel_trouble(&self) -> &[String] {
+        self.sections.get("log").map_or(&[], |section| &section.lines)
+    }
+
+    /// Everything that is not as it must be.
+    pub(crate) fn problems(&self, programs: usize) -> Vec<String> {
+        let checks = [
+            self.has("done"),
+            self.doctor(),
+            self.verified(programs),
+            self.recording("record", MIN_SAMPLES),
+            self.stacks("stacks"),
+            self.recording("command", 30),
+            self.stacks("command-stacks"),
+            self.hotplug(),
+            self.balance(),
+        ];
+        checks.into_iter().filter_map(|check| Some(format!("{:#}", check.err()?))).collect()
+    }
+
+    fn doctor(&self) -> Result<()> {
+        let text = self.section("doctor")?.join("\n");
+        let report: serde_json::Value = serde_json::from_str(&text).context("doctor: no JSON")?;
+        let fine = |check: &&serde_json::Value| check["status"] != "ok";
+        let bad: Vec<String> = report["checks"]
+            .as_array()
+            .context("doctor: no checks")?
+            .iter()
+            .filter(fine)
+            .map(ToString::to_string)
+            .collect();
+        anyhow::ensure!(report["ok"] == true && bad.is_empty(), "doctor: {}", bad.join(", "));
+        Ok(())
+    }
+
+    fn verified(&self, programs: usize) -> Result<()> {
+        let loaded = self.instructions()?.len();
+        anyhow::ensure!(loaded == programs, "verify: {loaded} programs loaded, {programs} expected");
+        Ok(())
+    }
+
+    /// The ledger at the end of a recording: everything taken was written.
+    fn recording(&self, name: &str, least: u64) -> Result<()> {
+        let lines = self.section(name)?;
+        let ledger = lines
+            .iter()
+            .find(|line| line.contains(" samples taken = "))
+            .with_context(|| format!("{name}: no ledger"))?;
+        let numbers: Vec<u64> = ledger.split(' ').filter_map(|word| word.parse().ok()).collect();
+        let (&taken, &exported) = numbers.first().zip(numbers.get(1)).with_context(|| format!("{name}: {ledger}"))?;
+        anyhow::ensure!(
+            taken == exported && taken >= least,
+            "{name}: at least {least} samples wanted, all written: {ledger}"
+        );
+        Ok(())
+    }
+
+    fn stacks(&self, name: &str) -> Result<()> {
+        let stacks = self.section(name)?.iter().filter_map(|line| line.rsplit_once(' '));
+        let (mut all, mut rooted, mut whole) = (0, 0, 0);
+        for (stack, count) in stacks {
+            let count: u64 = count.parse().with_context(|| format!("{name}: no count in {stack:?}"))?;
+            let frames: Vec<&str> = stack.split(';').skip(1).collect();
+            all += count;
+            rooted += if frames.first() == Some(&"_start") { count } else { 0 };
+            whole += if is_whole(&frames) { count } else { 0 };
+        }
+        let share = |part: u64| part as f64 / (all as f64).max(1.0);
+        anyhow::ensure!(
+            share(rooted) >= MIN_ROOTED && share(whole) >= MIN_CHAIN,
+            "{name}: of {all} samples {rooted} reach _start and {whole} show the chain"
+        );
+        Ok(())
+    }
+
+    fn hotplug(&self) -> Result<()> {
+        self.has("samples before")?;
+        for round in 1..=ROUNDS {
+            self.has(&format!("samples offline {round}"))?;
+            self.has(&format!("samples online {round}"))?;
+        }
+        self.has("run ended 0")?;
+        let (before, after) = (self.fact("descriptors before"), self.fact("descriptors after"));
+        anyhow::ensure!(before.is_some() && before == after, "descriptors: {before:?} before and {after:?} after");
+        Ok(())
+    }
+
+    /// `taken = exported + spooled + pending + dropped` in the metrics, nothing of it lost.
+    fn balance(&self) -> Result<()> {
+        let lines = self.section("metrics")?;
+        let sum = |name: &str| -> u64 {
+            let value = |line: &String| {
+                let rest = line.strip_prefix(name)?;
+                rest.starts_with([' ', '{']).then(|| rest.rsplit(' ').next()?.parse::<u64>().ok())?
+            };
+            lines.iter().filter_map(value).sum()
+        };
+        let [taken, exported, spooled, pending, dropped] =
+            ["taken_total", "exported_total", "spooled", "pending", "dropped_total"]
+                .map(|name| sum(&format!("profiler_samples_{name}")));
+        anyhow::ensure!(
+            taken > 0 && taken == exported + spooled + pending + dropped && dropped == 0,
+            "metrics: {taken} taken, {exported} exported, {spooled} spooled, {pending} pending, {dropped} dropped"
+        );
+        Ok(())
+    }
+}
+
+/// `_start … main outer descend×DEPTH spin`, root first, whatever interrupted `spin`.
+fn is_whole(frames: &[&str]) -> bool {
+    let Some(main) = frames.iter().position(|frame| *frame == "main") else { return false };
+    let chain = ["main", "outer"].into_iter().chain(std::iter::repeat_n("descend", DEPTH)).chain(["spin"]);
+    frames.first() == Some(&"_start") && chain.clone().eq(frames[main..].iter().copied().take(DEPTH + 3))
+}
