@@ -15,6 +15,6 @@ mod sampling;
 mod sideband;
 
 pub use event::{CopiedStack, Event, ExecEvent, MmapEvent, Sample};
-pub use load::{LoadError, Loaded, Options, default_ring_bytes, load, verified};
+pub use load::{LoadError, Loaded, Options, default_ring_bytes, load, try_ring_buffer, verified};
 pub use perf::Clock;
 pub use sampling::try_sampling;
