@@ -14,6 +14,7 @@ mod table;
 
 pub use elf::Refusal;
 pub use executable::{Executable, ExecutableKind, Executables};
+pub use mapping::Mapping;
 pub use identity::{Identity, Naming};
 pub use service::NameSource;
 pub(crate) use service::percent_decode;
