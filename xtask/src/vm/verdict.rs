@@ -193,3 +193,86 @@ fn is_whole(frames: &[&str]) -> bool {
     let chain = ["main", "outer"].into_iter().chain(std::iter::repeat_n("descend", DEPTH)).chain(["spin"]);
     frames.first() == Some(&"_start") && chain.clone().eq(frames[main..].iter().copied().take(DEPTH + 3))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn console(text: &str) -> Transcript {
+        Transcript::parse(&text.lines().map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    /// Stacks of `whole` samples that show the chain and of some that do not.
+    fn stacks(whole: u64, rootless: u64) -> Transcript {
+        let descends = "descend;".repeat(DEPTH);
+        let chain = format!("chain;_start;__libc_start_main;main;outer;{descends}spin");
+        console(&format!(
+            "@@ begin stacks\n{chain} {whole}\n{chain};asm_common_interrupt_[k] 1\nchain;outer;{descends}spin {rootless}\n@@ end stacks 0"
+        ))
+    }
+
+    #[test]
+    fn takes_output_between_markers_only() {
+        let transcript =
+            console("[ 1.0] booted\n@@ fact kernel 6.1.0\n@@ begin verify\nsample\t952\n@@ end verify 0\nrest");
+        assert_eq!(transcript.fact("kernel"), Some("6.1.0"));
+        assert_eq!(transcript.instructions().unwrap(), [("sample", 952)]);
+        assert!(transcript.verified(1).is_ok() && transcript.verified(2).is_err());
+    }
+
+    #[test]
+    fn commands_that_fail_and_those_not_reached_are_problems() {
+        let transcript = console("@@ begin verify\nprofiler-agent: no\n@@ end verify 77\n@@ begin stacks\n");
+        let problems = transcript.problems(4);
+        assert!(problems.contains(&"verify: exit status Some(77): profiler-agent: no".to_owned()), "{problems:?}");
+        assert!(problems.contains(&"stacks: not reached".to_owned()), "{problems:?}");
+        assert!(problems.contains(&"done: did not happen".to_owned()), "{problems:?}");
+    }
+
+    #[test]
+    fn a_chain_counts_when_it_is_whole() {
+        assert!(stacks(999, 0).stacks("stacks").is_ok());
+        let error = stacks(89, 10).stacks("stacks").unwrap_err().to_string();
+        assert_eq!(error, "stacks: of 100 samples 90 reach _start and 90 show the chain");
+        assert!(console("@@ begin stacks\n@@ end stacks 0").stacks("stacks").is_err());
+    }
+
+    #[test]
+    fn a_ledger_counts_when_everything_was_written() {
+        let ledger =
+            |line: &str| console(&format!("@@ begin record\n{line}\n@@ end record 0")).recording("record", 100);
+        assert!(ledger("500 samples taken = 500 exported + 0 spooled + 0 pending + 0 dropped").is_ok());
+        assert!(ledger("500 samples taken = 499 exported + 0 spooled + 0 pending + 1 dropped (1 ring_full)").is_err());
+        assert!(ledger("5 samples taken = 5 exported + 0 spooled + 0 pending + 0 dropped").is_err());
+        assert!(ledger("no samples").is_err());
+    }
+
+    #[test]
+    fn metrics_must_balance_without_loss() {
+        let metrics = |pending: u64, dropped: u64| {
+            console(&format!(
+                "@@ begin metrics\nprofiler_samples_taken_total 9\nprofiler_samples_exported_total 5\nprofiler_samples_spooled 0\n\
+                 profiler_samples_pending {pending}\nprofiler_samples_dropped_total{{reason=\"tail_call\"}} {dropped}\n@@ end metrics 0"
+            ))
+            .balance()
+        };
+        assert!(metrics(4, 0).is_ok());
+        assert!(metrics(3, 0).is_err());
+        assert!(metrics(3, 1).is_err());
+    }
+
+    #[test]
+    fn descriptors_must_not_grow() {
+        let rounds: String = (1..=ROUNDS)
+            .map(|round| format!("@@ fact samples offline {round}\n@@ fact samples online {round}\n"))
+            .collect();
+        let hotplug = |after: u64| {
+            console(&format!(
+                "@@ fact samples before\n@@ fact descriptors before 31\n{rounds}@@ fact descriptors after {after}\n@@ fact run ended 0"
+            ))
+            .hotplug()
+        };
+        assert!(hotplug(31).is_ok());
+        assert!(hotplug(33).is_err());
+    }
+}
