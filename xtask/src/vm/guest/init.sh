@@ -39,8 +39,9 @@ cpu_of() {
     cut -d ' ' -f 39 /proc/$1/stat
 }
 
+# Events, maps and programs; files that are read for names come and go.
 descriptors() {
-    ls /proc/$1/fd | wc -l
+    ls -l /proc/$1/fd | grep -c anon_inode
 }
 
 # Waits until this many samples more were taken; 1 after too long a time.
