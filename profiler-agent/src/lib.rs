@@ -10,6 +10,7 @@ pub mod config;
 pub mod doctor;
 pub mod exit;
 pub mod export;
+pub mod golang;
 pub mod history;
 pub mod host;
 pub mod otlp;

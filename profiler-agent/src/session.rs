@@ -22,6 +22,11 @@ const BATCHES: usize = 64;
 /// Windows between the pipeline and the symbolizer.
 const WINDOWS: usize = 1;
 
+/// Share of a window's length in which debug info may be read.
+const DEBUG_INFO_SHARE: u32 = 20;
+/// The same for a single window, which nobody waits behind.
+const DEBUG_INFO_TIME: Duration = Duration::from_secs(60);
+
 /// What to sample and how.
 #[derive(Debug)]
 pub struct SessionOptions {
@@ -70,10 +75,11 @@ impl Session {
         };
         let reader = Reader::start(loaded, Arc::clone(ledger), Arc::clone(metrics), batch_sink)
             .context("cannot start the reader's thread")?;
-        let names = Arc::clone(metrics);
+        let debug_info_time = options.interval.map_or(DEBUG_INFO_TIME, |interval| interval / DEBUG_INFO_SHARE);
+        let metrics = Arc::clone(metrics);
         let threads = vec![
             spawn("pipeline", move || pipeline.run(&batches))?,
-            spawn("symbolizer", move || name_windows(&windows, names, sink))?,
+            spawn("symbolizer", move || name_windows(&windows, Names::new(metrics, debug_info_time), sink))?,
         ];
         Ok(Self { reader, threads })
     }
@@ -93,8 +99,7 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> anyhow::Result<Joi
     std::thread::Builder::new().name(name.into()).spawn(body).with_context(|| format!("cannot start thread {name}"))
 }
 
-fn name_windows(windows: &Receiver<Window>, metrics: Arc<Metrics>, mut sink: impl FnMut(Profile, Pending)) {
-    let mut names = Names::new(metrics);
+fn name_windows(windows: &Receiver<Window>, mut names: Names, mut sink: impl FnMut(Profile, Pending)) {
     while let Ok(mut window) = windows.recv() {
         let profile = symbolize(&window, &mut names);
         if let Some(mut pending) = window.pending.take() {

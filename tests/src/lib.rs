@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod cgroup;
+pub mod go;
 pub mod hostile;
 pub mod ledger;
 pub mod page_api;

@@ -1,20 +1,26 @@
 //! Executable files: found through the process that maps them, opened once, identified by their inode.
 
 use super::elf::{self, ElfFacts, Refusal};
+use super::jit::JitCode;
 use super::mapping::Mapping;
+use super::root::open_regular;
 use super::{maps, proc};
 use crate::telemetry::metrics::{Metric, Metrics};
-use rustix::fs::{Mode, OFlags};
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
 use std::io::Write as _;
-use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
 
 /// Files kept open at most; those that no living process maps go first.
 const MAX_OPEN_FILES: usize = 1024;
+
+/// Processes whose own code has names at most: two open files each.
+const MAX_JIT_PROCESSES: usize = 256;
+/// Paths of memory that is shared through a file without a name, or through one that is no executable.
+const MEMORY: [&str; 5] = ["/memfd:", "/dev/zero", "/dev/shm/", "/SYSV", "/anon_hugepage"];
 
 /// Code that frames lie in.
 #[derive(Debug)]
@@ -25,6 +31,8 @@ pub struct Executable {
     pub path: Arc<str>,
     /// What it is.
     pub kind: ExecutableKind,
+    /// The process that was seen to map it last: its root is where files that go with it are looked for.
+    pub seen_in: AtomicU32,
 }
 
 /// What an [`Executable`] is.
@@ -39,8 +47,10 @@ pub enum ExecutableKind {
     },
     /// The running kernel and its modules.
     Kernel,
-    /// Anonymous memory: code made at run time.
+    /// Anonymous memory: code made at run time, nobody says what it is.
     Anonymous,
+    /// Code that one process made and says something about.
+    Jit(Arc<JitCode>),
     /// Addresses that are no code at all.
     Unmapped,
     /// A file without usable symbols.
@@ -48,6 +58,20 @@ pub enum ExecutableKind {
 }
 
 impl Executable {
+    /// One that this process maps, for all that is known.
+    #[must_use]
+    pub fn new(id: u32, path: Arc<str>, kind: ExecutableKind) -> Self {
+        Self { id, path, kind, seen_in: AtomicU32::new(std::process::id()) }
+    }
+
+    /// A file that this process can open by its path.
+    #[cfg(test)]
+    pub(crate) fn of_file(path: &std::path::Path) -> Self {
+        let file = File::open(path).unwrap();
+        let facts = elf::inspect(&file).unwrap();
+        Self::new(2, Arc::from(path.to_str().unwrap()), ExecutableKind::Elf { file, facts })
+    }
+
     /// The address that symbols of the file use for an offset in it.
     #[must_use]
     pub fn address_of(&self, file_offset: u64) -> u64 {
@@ -103,6 +127,8 @@ pub struct Executables {
     named: HashMap<Arc<str>, Arc<Executable>>,
     kernel: Arc<Executable>,
     unmapped: Arc<Executable>,
+    /// Code of single processes, as long as somebody needs it.
+    jit: Vec<Weak<Executable>>,
     next_id: u32,
     metrics: Arc<Metrics>,
 }
@@ -111,13 +137,14 @@ impl Executables {
     /// None but the kernel.
     #[must_use]
     pub fn new(metrics: Arc<Metrics>) -> Self {
-        let kernel = Executable { id: 0, path: Arc::from("[kernel]"), kind: ExecutableKind::Kernel };
-        let unmapped = Executable { id: 1, path: Arc::from("[unknown]"), kind: ExecutableKind::Unmapped };
+        let kernel = Executable::new(0, Arc::from("[kernel]"), ExecutableKind::Kernel);
+        let unmapped = Executable::new(1, Arc::from("[unknown]"), ExecutableKind::Unmapped);
         Self {
             files: HashMap::new(),
             named: HashMap::new(),
             kernel: Arc::new(kernel),
             unmapped: Arc::new(unmapped),
+            jit: Vec::new(),
             next_id: 2,
             metrics,
         }
@@ -144,6 +171,7 @@ impl Executables {
         if let Some(known) = self.files.get(&mapping.key)
             && is_current(known)
         {
+            known.executable.seen_in.store(pid, Ordering::Relaxed);
             return Arc::clone(&known.executable);
         }
         let (kind, stamp) = match open(pid, mapping, roots) {
@@ -153,10 +181,16 @@ impl Executables {
             },
             Err(refusal) => (ExecutableKind::Refused(refusal), None),
         };
+        if let ExecutableKind::Refused(Refusal::Malformed | Refusal::NotFound) = &kind
+            && is_memory(mapping, stamp)
+        {
+            return self.bind_named(&Arc::from("[anon]"));
+        }
         if let ExecutableKind::Refused(refusal) = &kind {
             self.metrics.add(Metric::FilesRefused, refusal.label(), 1);
         }
         let executable = self.make(&mapping.path, kind);
+        executable.seen_in.store(pid, Ordering::Relaxed);
         self.evict();
         // A file that was not found may be found through another process.
         if stamp.is_some() {
@@ -186,10 +220,21 @@ impl Executables {
         executable
     }
 
+    /// Stands for the code of one process; none when too many processes have some.
+    pub(super) fn make_jit(&mut self, code: JitCode) -> Option<Arc<Executable>> {
+        self.jit.retain(|executable| executable.strong_count() > 0);
+        if self.jit.len() >= MAX_JIT_PROCESSES {
+            return None;
+        }
+        let executable = self.make(&Arc::from("[anon]"), ExecutableKind::Jit(Arc::new(code)));
+        self.jit.push(Arc::downgrade(&executable));
+        Some(executable)
+    }
+
     fn make(&mut self, path: &Arc<str>, kind: ExecutableKind) -> Arc<Executable> {
         let id = self.next_id;
         self.next_id += 1;
-        Arc::new(Executable { id, path: Arc::clone(path), kind })
+        Arc::new(Executable::new(id, Arc::clone(path), kind))
     }
 
     /// Files that nothing refers to any more make room.
@@ -234,19 +279,16 @@ fn open(pid: u32, mapping: &Mapping, roots: &[u32]) -> Result<(File, Stamp), Ref
     Ok((file, stamp))
 }
 
-/// Opens a regular file that is wanted. What it is shows before it is opened: opening a fifo waits for its writer, and
-/// opening a device does whatever its driver likes. An error without a reason: nothing there, or not what is wanted.
-fn open_regular(path: &Path, wanted: impl Fn(&Metadata) -> bool) -> Result<File, Option<Refusal>> {
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let place = File::from(rustix::fs::open(path, flags, Mode::empty()).map_err(|_| None)?);
-    let metadata = place.metadata().map_err(|_| None)?;
-    if !metadata.is_file() {
-        return Err(Some(Refusal::Malformed));
-    }
-    if !wanted(&metadata) {
-        return Err(None);
-    }
-    File::open(format!("/proc/self/fd/{}", place.as_raw_fd())).map_err(|_| None)
+/// The file behind a mapping.
+pub(super) fn open_mapped(pid: u32, mapping: &Mapping, roots: &[u32]) -> Option<File> {
+    open(pid, mapping, roots).ok().map(|(file, _)| file)
+}
+
+/// Whether a mapping that is no executable file is memory with code in it. `stamp` is that of the file, where it could
+/// be opened: a device cannot.
+fn is_memory(mapping: &Mapping, stamp: Option<Stamp>) -> bool {
+    let named = MEMORY.iter().any(|prefix| mapping.path.starts_with(prefix));
+    named && (stamp.is_some() || &*mapping.path != "/dev/zero")
 }
 
 /// The inode decides. File systems made of layers show another one in mappings than in `stat`: there a file that has
@@ -276,18 +318,6 @@ fn vdso() -> ExecutableKind {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn opens_neither_fifos_nor_devices() {
-        let folder = tempfile::tempdir().unwrap();
-        let fifo = folder.path().join("fifo");
-        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
-        for path in [fifo.as_path(), Path::new("/dev/zero"), folder.path()] {
-            assert_eq!(open_regular(path, |_| true).err(), Some(Some(Refusal::Malformed)), "{}", path.display());
-        }
-        assert_eq!(open_regular(&folder.path().join("none"), |_| true).err(), Some(None));
-        assert!(open_regular(Path::new("/proc/self/exe"), |_| true).is_ok());
-    }
 
     #[test]
     fn reads_the_vdso() {

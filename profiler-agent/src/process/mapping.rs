@@ -80,6 +80,11 @@ impl Mappings {
     }
 
     /// All, by address.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Mapping> {
+        self.0.iter()
+    }
+
+    /// All, by address.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Mapping> {
         self.0.iter_mut()
     }

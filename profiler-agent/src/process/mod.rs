@@ -6,16 +6,20 @@
 mod elf;
 mod executable;
 mod identity;
+mod jit;
 mod mapping;
 mod maps;
 mod proc;
+mod root;
 mod service;
 mod table;
 
 pub use elf::Refusal;
 pub use executable::{Executable, ExecutableKind, Executables};
-pub use mapping::Mapping;
 pub use identity::{Identity, Naming};
+pub use jit::JitCode;
+pub use mapping::Mapping;
+pub(crate) use root::open_in_root;
 pub use service::NameSource;
 pub(crate) use service::percent_decode;
 pub use table::{CodeAddress, ProcessKey, ProcessTable};

@@ -28,6 +28,12 @@ pub(super) fn cmdline(pid: u32) -> Option<Vec<u8>> {
     read(pid, "cmdline", MAX_CMDLINE_BYTES)
 }
 
+/// Ids and names of all kinds, a line each.
+#[must_use]
+pub(super) fn status(pid: u32) -> Option<Vec<u8>> {
+    read(pid, "status", MAX_SMALL_BYTES)
+}
+
 /// Cgroups, a line per hierarchy.
 #[must_use]
 pub(super) fn cgroup(pid: u32) -> Option<String> {

@@ -5,6 +5,7 @@
 
 use super::executable::{Executable, ExecutableKind, Executables, FileKey};
 use super::identity::{self, Identity};
+use super::jit::Jit;
 use super::mapping::{Mapping, Mappings};
 use crate::bpf::{ExecEvent, MmapEvent, Sample};
 use profiler_common::record::{FORK, ProcessEvent};
@@ -37,6 +38,7 @@ struct Process {
     mappings: Mappings,
     /// None until the first sample since fork or exec.
     identity: Option<Arc<Identity>>,
+    jit: Jit,
     /// When `/proc` may be read again, and how often it was.
     reload_after_ns: u64,
     reloads: u32,
@@ -201,10 +203,11 @@ impl ProcessTable {
             Some(executable) => Arc::clone(executable),
             None => Arc::clone(mapping.executable.insert(self.executables.bind(key.tgid, mapping, &roots))),
         };
-        let address = match executable.kind {
-            ExecutableKind::Anonymous => address,
-            _ => executable.address_of(address - mapping.start + mapping.file_offset),
-        };
+        if matches!(executable.kind, ExecutableKind::Anonymous) {
+            let own = process.jit.executable(key, &process.mappings, &self.names, &mut self.executables, time_ns);
+            return Some(CodeAddress { executable: own.unwrap_or(executable), address });
+        }
+        let address = executable.address_of(address - mapping.start + mapping.file_offset);
         Some(CodeAddress { executable, address })
     }
 

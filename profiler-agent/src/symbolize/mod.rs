@@ -3,11 +3,28 @@
 //! Input: a closed [`Window`](crate::aggregate::Window) of addresses. Output: a [`Profile`](crate::profile::Profile).
 //! Invariant: every frame gets a line, `module+0x1234` at worst, and why there was no better name is counted; each
 //! file is read once while it is remembered, and nothing that it holds can take more than a bounded share of memory.
+//!
+//! Each kind of executable has sources in an order ([`source::openers`]); one is asked for what those before it left
+//! open.
 
+mod arena;
+mod code_spans;
+mod debuginfo;
 mod demangle;
+mod go;
+mod growing;
+mod jit;
+mod jit_lines;
+mod jitdump;
+mod kallsyms;
+mod kernel;
 mod names;
+mod perf_map;
 mod profile;
+mod remembered;
+mod source;
 mod symbol_file;
+mod symbol_table;
 
-pub use names::Names;
+pub use names::{Names, Site};
 pub use profile::symbolize;

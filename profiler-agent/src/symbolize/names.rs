@@ -1,150 +1,217 @@
-//! From an address in an executable to a function's name.
+//! From an address in an executable to the functions there.
 
+use super::debuginfo::Budget;
 use super::demangle::demangle;
-use super::symbol_file;
+use super::jit;
+use super::remembered::Remembered;
+use super::source::{self, Answer, Context, NotOpened, RawName, RawSite, Source, openers};
 use crate::process::{Executable, ExecutableKind};
 use crate::telemetry::metrics::{Metric, Metrics};
-use blazesym::MaybeDefault;
-use blazesym::symbolize::source::{Elf, Kernel, Source};
-use blazesym::symbolize::{Input, Reason, Symbolized, Symbolizer};
+use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::fs::File;
-use std::os::fd::AsRawFd;
-use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-/// Names remembered across windows, in each of two generations.
-const MAX_NAMES: usize = 65_536;
-/// Bytes of all symbols at hand; those not used for longest go first.
-const MAX_SYMBOL_BYTES: u64 = 128 << 20;
-/// Windows after which symbols that no new address needed are let go; the names found stay.
+/// Bytes of all symbols and debug info at hand; what was not used for longest goes first.
+const MAX_SOURCE_BYTES: u64 = 128 << 20;
+/// Windows after which a source that no new address needed is let go; the names found stay.
 const MAX_IDLE_WINDOWS: u64 = 6;
-/// What the kernel's symbols take, about.
-const KALLSYMS_BYTES: u64 = 10 << 20;
 /// Longest name kept, in bytes.
 const MAX_NAME_BYTES: usize = 8192;
 
-/// The name of a function.
+/// A function at an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Name {
+pub struct Site {
     /// Demangled, or `module+0x1234`.
     pub name: Arc<str>,
-    /// As in the symbol table.
+    /// As in the symbol table or the debug info.
     pub system_name: Arc<str>,
+    /// Source file, empty when unknown.
+    pub file: Arc<str>,
+    /// Line in it, 0 when unknown.
+    pub line: u32,
 }
 
-/// Symbols of one file.
-struct Symbols {
-    symbolizer: Symbolizer,
-    source: Source<'static>,
-    /// Keeps the copy alive: the source names it by its descriptor.
-    _copy: Option<File>,
-    bytes: u64,
-}
-
-/// A file that was looked at: its symbols, or why there are none.
+/// A source that was looked for.
 struct Looked {
-    symbols: Result<Symbols, &'static str>,
+    source: Result<Box<dyn Source>, &'static str>,
     last_used: u64,
 }
 
-/// Names found so far, and the symbols to find more.
+/// What all sources together say of an address.
+#[derive(Default)]
+struct Gathered {
+    sites: Vec<RawSite>,
+    /// Why there is no name, said by the last source.
+    reason: &'static str,
+    /// Whether a later window may know more.
+    is_late: bool,
+}
+
+/// Names found so far, and the sources to find more.
 pub struct Names {
-    /// By executable.
-    looked: HashMap<u32, Looked>,
-    young: HashMap<(u32, u64), Name>,
-    old: HashMap<(u32, u64), Name>,
+    /// By executable and place in the order of its sources.
+    looked: HashMap<(u32, usize), Looked>,
+    remembered: Remembered,
     clock: u64,
-    metrics: Arc<Metrics>,
+    context: Context,
 }
 
 impl Names {
-    /// Knows nothing yet.
+    /// Knows nothing yet. `debug_info_time` is how long debug info may be read in each window; without it, functions
+    /// have the names of symbol tables, and no lines.
     #[must_use]
-    pub fn new(metrics: Arc<Metrics>) -> Self {
-        Self { looked: HashMap::new(), young: HashMap::new(), old: HashMap::new(), clock: 0, metrics }
+    pub fn new(metrics: Arc<Metrics>, debug_info_time: Duration) -> Self {
+        let budget = Rc::new(Budget::new(debug_info_time));
+        let context = Context { budget, jit_bytes: Rc::new(Cell::new(jit::MAX_READ_BYTES)), metrics };
+        Self { looked: HashMap::new(), remembered: Remembered::default(), clock: 0, context }
     }
 
-    /// Names addresses of one executable, in their order.
-    pub fn find(&mut self, executable: &Executable, addresses: &[u64]) -> Vec<Name> {
-        let unknown: Vec<u64> =
-            addresses.iter().copied().filter(|&address| self.remembered(executable.id, address).is_none()).collect();
-        let found = self.look_up(executable, &unknown);
-        for (&address, found) in unknown.iter().zip(&found) {
-            let name = self.make(executable, address, found);
-            self.remember(executable.id, address, name);
+    /// Names addresses of one executable, in their order: for each the functions there, the innermost inlined one
+    /// first, at least one.
+    pub fn find(&mut self, executable: &Executable, addresses: &[u64]) -> Vec<Arc<[Site]>> {
+        let mut found: HashMap<u64, Arc<[Site]>> = HashMap::new();
+        let mut unknown = Vec::new();
+        for &address in addresses {
+            match self.remembered.get(executable.id, address) {
+                Some(sites) => _ = found.insert(address, sites),
+                None => unknown.push(address),
+            }
         }
-        let name = |&address: &u64| match self.remembered(executable.id, address) {
-            Some(name) => name.clone(),
-            None => self.make(executable, address, &Err("evicted")),
-        };
-        addresses.iter().map(name).collect()
+        let gathered = self.gather(executable, &unknown);
+        for (&address, gathered) in unknown.iter().zip(&gathered) {
+            let sites = self.make(executable, address, gathered);
+            if gathered.is_late {
+                self.context.metrics.add(Metric::DebugInfoPostponed, "", 1);
+            } else if source::is_lasting(&executable.kind) {
+                self.remembered.put(executable.id, address, Arc::clone(&sites));
+            }
+            found.insert(address, sites);
+        }
+        addresses.iter().filter_map(|address| found.get(address).cloned()).collect()
     }
 
-    fn remembered(&self, executable: u32, address: u64) -> Option<&Name> {
-        let key = (executable, address);
-        self.young.get(&key).or_else(|| self.old.get(&key))
-    }
-
-    /// Forgets symbols and names that the last windows did not need.
+    /// Forgets what the last windows did not need.
     pub fn end_window(&mut self) {
         self.clock += 1;
-        if self.young.len() > MAX_NAMES {
-            self.old = std::mem::take(&mut self.young);
-        }
+        self.context.budget.renew();
+        self.context.jit_bytes.set(jit::MAX_READ_BYTES);
+        self.remembered.end_window();
         let clock = self.clock;
         self.looked.retain(|_, looked| looked.last_used + MAX_IDLE_WINDOWS > clock);
-        self.make_room(None);
+        self.make_room();
     }
 
-    /// Lets symbols go until what is left is within the limit. One window may need more files than that: each is
-    /// asked once in it, so all but `needed` may go.
-    fn make_room(&mut self, needed: Option<u32>) {
+    /// Lets sources go until what is left is within the limit. One window may need more files than that: each is asked
+    /// once in it.
+    fn make_room(&mut self) {
         let mut bytes: u64 = self.looked.values().map(Looked::bytes).sum();
-        while bytes > MAX_SYMBOL_BYTES {
-            let others = self.looked.iter().filter(|(id, looked)| Some(**id) != needed && looked.bytes() > 0);
-            let Some((&id, _)) = others.min_by_key(|(_, looked)| looked.last_used) else { break };
-            bytes -= self.looked.remove(&id).map_or(0, |looked| looked.bytes());
+        while bytes > MAX_SOURCE_BYTES {
+            let held = self.looked.iter().filter(|(_, looked)| looked.bytes() > 0);
+            let Some((&key, _)) = held.min_by_key(|(_, looked)| looked.last_used) else { break };
+            bytes -= self.looked.remove(&key).map_or(0, |looked| looked.bytes());
         }
     }
 
-    fn remember(&mut self, executable: u32, address: u64, name: Name) {
-        self.young.insert((executable, address), name);
-    }
-
-    /// Symbol names as the tables have them, or why there is none.
-    fn look_up(&mut self, executable: &Executable, addresses: &[u64]) -> Vec<Result<String, &'static str>> {
-        if addresses.is_empty() {
-            return Vec::new();
-        }
-        let clock = self.clock;
-        if let Entry::Vacant(entry) = self.looked.entry(executable.id) {
-            entry.insert(Looked { symbols: open(executable), last_used: clock });
-            self.make_room(Some(executable.id));
-        }
-        let Some(looked) = self.looked.get_mut(&executable.id) else { return Vec::new() };
-        looked.last_used = clock;
-        match &looked.symbols {
-            Ok(symbols) => symbols.names(addresses),
-            Err(reason) => addresses.iter().map(|_| Err(*reason)).collect(),
-        }
-    }
-
-    fn make(&self, executable: &Executable, address: u64, found: &Result<String, &'static str>) -> Name {
-        match found {
-            Ok(symbol) => {
-                let symbol = bounded(symbol);
-                let name = Arc::from(&*demangle(symbol));
-                let system_name = if *name == *symbol { Arc::clone(&name) } else { Arc::from(symbol) };
-                Name { name, system_name }
+    /// Asks the sources of an executable one after the other.
+    fn gather(&mut self, executable: &Executable, addresses: &[u64]) -> Vec<Gathered> {
+        let without = source::without_sources(&executable.kind);
+        let mut all: Vec<Gathered> =
+            addresses.iter().map(|_| Gathered { reason: without, ..Gathered::default() }).collect();
+        for place in 0..openers(&executable.kind).len() {
+            let open: Vec<usize> = (0..all.len()).filter(|&index| all[index].is_open()).collect();
+            if open.is_empty() {
+                break;
             }
-            Err(reason) => {
-                self.metrics.add(Metric::FramesUnresolved, reason, 1);
+            let asked: Vec<u64> = open.iter().map(|&index| addresses[index]).collect();
+            for (index, answer) in open.into_iter().zip(self.ask(executable, place, &asked)) {
+                all[index].take(answer);
+            }
+            self.make_room();
+        }
+        all
+    }
+
+    fn ask(&mut self, executable: &Executable, place: usize, addresses: &[u64]) -> Vec<Answer> {
+        let key = (executable.id, place);
+        if !self.looked.contains_key(&key) {
+            let source = match openers(&executable.kind)[place](executable, &self.context) {
+                Ok(source) => Ok(source),
+                Err(NotOpened::Never(reason)) => Err(reason),
+                Err(NotOpened::Later) => return vec![Answer::Later; addresses.len()],
+            };
+            self.looked.insert(key, Looked { source, last_used: self.clock });
+        }
+        let Some(looked) = self.looked.get_mut(&key) else { return Vec::new() };
+        looked.last_used = self.clock;
+        match &mut looked.source {
+            Ok(source) => source.find(addresses),
+            Err(reason) => vec![Answer::Unknown(reason); addresses.len()],
+        }
+    }
+
+    fn make(&mut self, executable: &Executable, address: u64, gathered: &Gathered) -> Arc<[Site]> {
+        let last = gathered.sites.len().saturating_sub(1);
+        let site = |(index, raw): (usize, &RawSite)| {
+            let (name, system_name) = names(&raw.name).unwrap_or_else(|| {
+                // Only the outermost may be without a name.
+                debug_assert_eq!(index, last);
+                self.context.metrics.add(Metric::FramesUnresolved, gathered.reason, 1);
                 let name = fallback(executable, address);
-                Name { system_name: Arc::clone(&name), name }
-            }
+                (Cow::Owned(name.clone()), Cow::Owned(name))
+            });
+            let name = self.remembered.text(&name);
+            let system_name = self.remembered.text(&system_name);
+            Site { name, system_name, file: self.remembered.text(&raw.file), line: raw.line }
+        };
+        let nothing = [RawSite { name: RawName::Unknown, file: Arc::from(""), line: 0 }];
+        let sites = if gathered.sites.is_empty() { &nothing[..] } else { &gathered.sites };
+        sites.iter().enumerate().map(site).collect()
+    }
+}
+
+impl Gathered {
+    /// Whether a further source may know more.
+    fn is_open(&self) -> bool {
+        self.sites.last().is_none_or(|site| matches!(site.name, RawName::Unknown | RawName::Short(_)))
+    }
+
+    /// Takes over what a further source knows: everything, or the name of the outermost function.
+    fn take(&mut self, answer: Answer) {
+        match answer {
+            Answer::Later => self.is_late = true,
+            Answer::Unknown(reason) => self.reason = reason,
+            Answer::Sites(sites) => match self.sites.last_mut() {
+                None => self.sites = sites,
+                Some(outermost) => {
+                    let Some(named) = sites.into_iter().next_back() else { return };
+                    if outermost.name == RawName::Unknown || is_mangled(&named.name) {
+                        outermost.name = named.name;
+                    }
+                }
+            },
         }
+    }
+}
+
+fn is_mangled(name: &RawName) -> bool {
+    matches!(name, RawName::Mangled(name) if matches!(demangle(bounded(name)), Cow::Owned(_)))
+}
+
+impl Looked {
+    fn bytes(&self) -> u64 {
+        self.source.as_ref().map_or(0, |source| source.bytes())
+    }
+}
+
+/// Demangled name and name as it is; none when it is not known.
+fn names(raw: &RawName) -> Option<(Cow<'_, str>, Cow<'_, str>)> {
+    match raw {
+        RawName::Unknown => None,
+        RawName::Exact(name) | RawName::Short(name) => Some((bounded(name).into(), bounded(name).into())),
+        RawName::Mangled(name) => Some((demangle(bounded(name)), bounded(name).into())),
     }
 }
 
@@ -155,69 +222,42 @@ fn bounded(name: &str) -> &str {
 
 /// `module+0x1234`; addresses that differ from process to process or from boot to boot are left out, those of the kernel
 /// also because they are secret.
-fn fallback(executable: &Executable, address: u64) -> Arc<str> {
+fn fallback(executable: &Executable, address: u64) -> String {
     let path = &executable.path;
     match executable.kind {
-        ExecutableKind::Kernel | ExecutableKind::Anonymous | ExecutableKind::Unmapped => Arc::clone(path),
+        ExecutableKind::Kernel | ExecutableKind::Anonymous | ExecutableKind::Jit(_) | ExecutableKind::Unmapped => {
+            path.to_string()
+        }
         _ => {
             let module = path.rsplit('/').next().filter(|module| !module.is_empty()).unwrap_or(path);
             let module: String = module.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
-            Arc::from(format!("{module}+{address:#x}"))
+            format!("{module}+{address:#x}")
         }
     }
 }
 
-fn open(executable: &Executable) -> Result<Symbols, &'static str> {
-    let symbolizer =
-        || Symbolizer::builder().enable_code_info(false).enable_inlined_fns(false).enable_demangling(false);
-    match &executable.kind {
-        ExecutableKind::Elf { file, .. } => {
-            let copy = symbol_file::extract(file).map_err(crate::process::Refusal::label)?;
-            if copy.functions == 0 {
-                return Err("no_symbols");
-            }
-            let path = format!("/proc/self/fd/{}", copy.file.as_raw_fd());
-            let source = Source::Elf(Elf { debug_syms: false, ..Elf::new(path) });
-            let (bytes, copy) = (copy.bytes, Some(copy.file));
-            Ok(Symbols { symbolizer: symbolizer().build(), source, _copy: copy, bytes })
-        }
-        ExecutableKind::Kernel => {
-            let kallsyms = MaybeDefault::Some(Path::new("/proc/kallsyms").into());
-            let kernel = Kernel { kallsyms, vmlinux: MaybeDefault::None, debug_syms: false, ..Kernel::default() };
-            let source = Source::Kernel(kernel);
-            Ok(Symbols { symbolizer: symbolizer().build(), source, _copy: None, bytes: KALLSYMS_BYTES })
-        }
-        ExecutableKind::Anonymous => Err("anonymous"),
-        ExecutableKind::Unmapped => Err("unmapped"),
-        ExecutableKind::Refused(refusal) => Err(refusal.label()),
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::{CodeAddress, Executables, Naming, ProcessKey, ProcessTable};
 
-impl Looked {
-    fn bytes(&self) -> u64 {
-        self.symbols.as_ref().map_or(0, |symbols| symbols.bytes)
-    }
-}
-
-impl Symbols {
-    fn names(&self, addresses: &[u64]) -> Vec<Result<String, &'static str>> {
-        let input = match self.source {
-            Source::Kernel(_) => Input::AbsAddr(addresses),
-            _ => Input::VirtOffset(addresses),
-        };
-        let found = match self.symbolizer.symbolize(&self.source, input) {
-            Ok(found) => found,
-            Err(error) => {
-                tracing::debug!(%error, source = ?self.source, "symbols cannot be used");
-                return addresses.iter().map(|_| Err("malformed")).collect();
-            }
-        };
-        let name = |symbolized: Symbolized<'_>| match symbolized {
-            Symbolized::Sym(symbol) => Ok(symbol.name.into_owned()),
-            Symbolized::Unknown(Reason::MissingSyms) => Err("no_symbols"),
-            Symbolized::Unknown(Reason::UnknownAddr) => Err("unknown_address"),
-            Symbolized::Unknown(_) => Err("other"),
-        };
-        found.into_iter().map(name).collect()
+    /// This process's own, as any other's.
+    #[test]
+    fn functions_of_the_vdso_have_names() {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let range = maps.lines().find(|line| line.ends_with("[vdso]")).unwrap().split(' ').next().unwrap();
+        let (start, end) = range.split_once('-').unwrap();
+        let address = |text| u64::from_str_radix(text, 16).unwrap();
+        let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+        let ticks: u64 = stat.rsplit(')').next().unwrap().split(' ').nth(20).unwrap().parse().unwrap();
+        let key = ProcessKey { tgid: std::process::id(), start_ns: ticks * 10_000_000 };
+        let metrics = Arc::<Metrics>::default();
+        let mut table = ProcessTable::new(Executables::new(Arc::clone(&metrics)), Naming::new(Vec::new()));
+        let places = (address(start)..address(end)).step_by(16);
+        let places: Vec<CodeAddress> = places.map(|place| table.user_address(key, place, 0).unwrap()).collect();
+        let addresses: Vec<u64> = places.iter().map(|place| place.address).collect();
+        let found = Names::new(metrics, Duration::ZERO).find(&places[0].executable, &addresses);
+        assert!(found.iter().any(|sites| sites[0].name.contains("clock_gettime")), "{found:?}");
+        assert_eq!(&*places[0].executable.path, "[vdso]");
     }
 }

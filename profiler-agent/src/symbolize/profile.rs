@@ -1,6 +1,6 @@
 //! A window with names: tables of the profile from those of the window.
 
-use super::names::{Name, Names};
+use super::names::{Names, Site};
 use crate::aggregate::{Frame, Window};
 use crate::process::Identity;
 use crate::profile::{Function, Line, Location, Mapping, Process, Profile, Sample, Service, Thread};
@@ -50,38 +50,41 @@ fn locations(window: &Window, names: &mut Names) -> (Vec<Function>, Vec<Location
     let mut locations: Vec<Option<Location>> = vec![None; window.frames.len()];
     for (executable, frames) in window.executables.iter().zip(&by_executable) {
         let addresses: Vec<u64> = frames.iter().map(|(_, address)| *address).collect();
-        for (name, (index, _)) in names.find(executable, &addresses).into_iter().zip(frames) {
-            locations[*index] = Some(location(&window.frames[*index], functions.index(name)));
+        for (sites, (index, _)) in names.find(executable, &addresses).into_iter().zip(frames) {
+            locations[*index] = Some(location(&window.frames[*index], &sites, &mut functions));
         }
     }
     (functions.list, locations.into_iter().flatten().collect())
 }
 
-fn location(frame: &Frame, function: u32) -> Location {
+fn location(frame: &Frame, sites: &[Site], functions: &mut Functions) -> Location {
+    let line = |site: &Site| Line { function: functions.index(site), line: site.line };
     Location {
         mapping: frame.executable,
         address: frame.address.max(1),
         kind: frame.kind,
-        lines: Box::new([Line { function, line: 0 }]),
+        lines: sites.iter().map(line).collect(),
     }
 }
 
 #[derive(Default)]
 struct Functions {
     list: Vec<Function>,
-    index: HashMap<Arc<str>, u32>,
+    index: HashMap<(Arc<str>, Arc<str>), u32>,
 }
 
 impl Functions {
-    /// Functions of one symbol name are one, whatever file they are in.
-    fn index(&mut self, name: Name) -> u32 {
-        if let Some(&known) = self.index.get(&name.system_name) {
-            return known;
-        }
-        let index = self.list.len() as u32;
-        self.index.insert(Arc::clone(&name.system_name), index);
-        self.list.push(Function { name: name.name, system_name: name.system_name, file: Arc::from("") });
-        index
+    /// Functions of one symbol name and one source file are one, whatever executable they are in.
+    fn index(&mut self, site: &Site) -> u32 {
+        let key = (Arc::clone(&site.system_name), Arc::clone(&site.file));
+        *self.index.entry(key).or_insert_with(|| {
+            self.list.push(Function {
+                name: Arc::clone(&site.name),
+                system_name: Arc::clone(&site.system_name),
+                file: Arc::clone(&site.file),
+            });
+            self.list.len() as u32 - 1
+        })
     }
 }
 

@@ -36,25 +36,34 @@ pub(super) struct SymbolFile {
     pub(super) bytes: u64,
 }
 
+/// Which symbols.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Table {
+    /// `.symtab`: all of them.
+    Full,
+    /// `.dynsym`: what other files may call.
+    Dynamic,
+}
+
 /// Copies the symbols; none in the file is not an error.
-pub(super) fn extract(source: &File) -> Result<SymbolFile, Refusal> {
+pub(super) fn extract(source: &File, table: Table) -> Result<SymbolFile, Refusal> {
     let cache = ReadCache::new(source);
     let ident = cache.read_bytes_at(0, 16).map_err(|()| Refusal::Malformed)?;
     match format::FileClass(ident[4]) {
-        format::ELFCLASS64 => extract_class::<FileHeader64<Endianness>, _>(source, &cache),
-        format::ELFCLASS32 => extract_class::<FileHeader32<Endianness>, _>(source, &cache),
+        format::ELFCLASS64 => extract_class::<FileHeader64<Endianness>, _>(source, &cache, table),
+        format::ELFCLASS32 => extract_class::<FileHeader32<Endianness>, _>(source, &cache, table),
         _ => Err(Refusal::Malformed),
     }
 }
 
 /// Where a table lies in the source.
 #[derive(Clone, Copy)]
-struct Table {
+struct Part {
     offset: u64,
     bytes: u64,
 }
 
-impl Table {
+impl Part {
     fn of<S: SectionHeader<Endian = Endianness>>(section: &S, endian: Endianness, limit: u64) -> Result<Self, Refusal> {
         let table = Self { offset: section.sh_offset(endian).into(), bytes: section.sh_size(endian).into() };
         match table.bytes > limit || table.offset.checked_add(table.bytes).is_none() {
@@ -67,6 +76,7 @@ impl Table {
 fn extract_class<'data, H: FileHeader<Endian = Endianness>, R: ReadRef<'data>>(
     source: &File,
     data: R,
+    table: Table,
 ) -> Result<SymbolFile, Refusal> {
     let header = H::parse(data).map_err(|_| Refusal::Malformed)?;
     let endian = header.endian().map_err(|_| Refusal::Malformed)?;
@@ -77,17 +87,17 @@ fn extract_class<'data, H: FileHeader<Endian = Endianness>, R: ReadRef<'data>>(
         return Err(Refusal::TooLarge);
     }
     let sections = if count == 0 { Ok(Default::default()) } else { header.section_headers(endian, data) };
-    for kind in [format::SHT_SYMTAB, format::SHT_DYNSYM] {
-        let Some(table) = sections.iter().copied().flatten().find(|section| section.sh_type(endian) == kind) else {
-            continue;
-        };
+    let kind = match table {
+        Table::Full => format::SHT_SYMTAB,
+        Table::Dynamic => format::SHT_DYNSYM,
+    };
+    let found = sections.iter().copied().flatten().find(|section| section.sh_type(endian) == kind);
+    if let Some(table) = found {
         let names = sections.iter().copied().flatten().nth(table.sh_link(endian) as usize);
-        let names = Table::of(names.ok_or(Refusal::Malformed)?, endian, MAX_NAME_TABLE_BYTES)?;
-        copy.symbols::<H::Sym>(source, Table::of(table, endian, MAX_SYMBOL_TABLE_BYTES)?, endian, names.bytes)?;
-        // `.dynsym` repeats part of `.symtab`.
+        let names = Part::of(names.ok_or(Refusal::Malformed)?, endian, MAX_NAME_TABLE_BYTES)?;
+        copy.symbols::<H::Sym>(source, Part::of(table, endian, MAX_SYMBOL_TABLE_BYTES)?, endian, names.bytes)?;
         if copy.functions > 0 {
             copy.names(source, names).map_err(|_| Refusal::TooLarge)?;
-            break;
         }
     }
     copy.finish().map_err(|_| Refusal::TooLarge)
@@ -120,7 +130,7 @@ impl Copy {
     fn symbols<S: Sym<Endian = Endianness>>(
         &mut self,
         source: &File,
-        table: Table,
+        table: Part,
         endian: Endianness,
         names_bytes: u64,
     ) -> Result<(), Refusal> {
@@ -147,7 +157,7 @@ impl Copy {
     }
 
     /// Copies the names, and a last NUL in case theirs is missing. Pieces of zeros stay holes.
-    fn names(&mut self, source: &File, table: Table) -> std::io::Result<()> {
+    fn names(&mut self, source: &File, table: Part) -> std::io::Result<()> {
         self.names_at = self.at;
         self.names_bytes = table.bytes + 1;
         let mut piece = vec![0; PIECE_BYTES.min(table.bytes) as usize];
@@ -228,9 +238,9 @@ mod tests {
 
     #[test]
     fn the_copy_of_this_test_has_its_functions() {
-        let copy = extract(&File::open("/proc/self/exe").unwrap()).unwrap();
+        let copy = extract(&File::open("/proc/self/exe").unwrap(), Table::Full).unwrap();
         assert!(copy.functions > 100, "{} functions", copy.functions);
-        let again = extract(&copy.file).unwrap();
+        let again = extract(&copy.file, Table::Full).unwrap();
         assert_eq!(again.functions, copy.functions);
     }
 
@@ -240,7 +250,7 @@ mod tests {
         for length in [0, 3, 16, 63, 64, 1000, whole.len() / 2, whole.len() - 64] {
             let mut file = tempfile::tempfile().unwrap();
             file.write_all(&whole[..length]).unwrap();
-            assert!(extract(&file).is_err() || length >= 64, "{length} bytes");
+            assert!(extract(&file, Table::Full).is_err() || length >= 64, "{length} bytes");
         }
     }
 
@@ -258,7 +268,7 @@ mod tests {
         file.write_all_at(&symbol, symbols_at).unwrap();
         file.write_all_at(&sections.concat(), 0x2000).unwrap();
         file.set_len(3 << 30).unwrap();
-        let copy = extract(&file).unwrap();
+        let copy = extract(&file, Table::Full).unwrap();
         assert_eq!(copy.functions, 1);
         assert!(copy.bytes < 100_000, "{} bytes", copy.bytes);
     }

@@ -29,6 +29,8 @@ metrics! {
     FramesUnresolved = "profiler_frames_unresolved_total" "counter" "reason", "Frames named module+offset, by why there was no name.";
     EventsLost = "profiler_process_events_lost_total" "counter" "source", "Process and mapping events lost; healed by reading /proc again.";
     FilesRefused = "profiler_files_refused_total" "counter" "reason", "Executable files that could not be used for symbols.";
+    DebugInfoRefused = "profiler_debug_info_refused_total" "counter" "reason", "Files and units of debug info that could not be used.";
+    DebugInfoPostponed = "profiler_debug_info_postponed_total" "counter" "", "Addresses named without debug info because the window's time for it was over.";
     ExportRequests = "profiler_export_requests_total" "counter" "outcome", "Export requests by outcome.";
     ExportAmbiguous = "profiler_export_ambiguous_total" "counter" "", "Requests sent again because it was unknown whether the server took them.";
     BpfRunSeconds = "profiler_bpf_run_seconds_total" "counter" "", "Time the kernel programs took, by their own clock.";

@@ -35,6 +35,11 @@ const TEST_PROGRAMS: &[(&str, &str)] = &[
     ("python3", "python3"),
     ("node", "nodejs"),
     ("java", "default-jre-headless"),
+    ("g++", "g++"),
+    ("clang", "clang"),
+    ("objcopy", "binutils"),
+    ("xz", "xz-utils"),
+    ("dwz", "dwz"),
 ];
 
 /// The verb.

@@ -1,0 +1,110 @@
+//! DWARF debug info: functions, those inlined at an address too, and their source lines.
+//!
+//! Input: an executable and addresses in it. Output: per address the functions there, innermost first. Invariant: debug
+//! info is as large as its author likes, and may lie: it is read in pages, a unit at a time, in bounded memory and
+//! within a budget of time per window; nothing in it is walked by recursion.
+
+mod budget;
+mod entry_name;
+mod extent;
+mod functions;
+mod info;
+mod lines;
+mod load;
+mod locate;
+mod ranges;
+mod reader;
+mod sections;
+mod unit;
+mod units;
+
+use super::source::{Context, NotOpened, Source};
+use crate::process::{Executable, ExecutableKind, Refusal};
+use crate::telemetry::metrics::Metric;
+pub(super) use budget::Budget;
+use info::DebugInfo;
+use load::Loaded;
+use locate::{Located, Missing};
+use sections::Sections;
+use std::fs::File;
+use std::io::Write as _;
+use std::rc::Rc;
+
+/// Symbol tables in `.gnu_debugdata` in bytes, packed and unpacked.
+const MAX_MINI_BYTES: u64 = 32 << 20;
+
+/// The debug info of an executable: its own, or that of a separate file.
+///
+/// # Errors
+/// There is none, it cannot be used, or there is no time now.
+pub(super) fn open(executable: &Executable, context: &Context) -> Result<Box<dyn Source>, NotOpened> {
+    let ExecutableKind::Elf { file, .. } = &executable.kind else { return Err(NotOpened::Never("no_debug_info")) };
+    if context.budget.is_over() {
+        return Err(NotOpened::Later);
+    }
+    let info = context.budget.spend(|| read(executable, file, context));
+    info.map(|info| Box::new(info) as Box<dyn Source>).map_err(NotOpened::Never)
+}
+
+fn read(executable: &Executable, file: &File, context: &Context) -> Result<DebugInfo, &'static str> {
+    let refused = |reason: &'static str| {
+        context.metrics.add(Metric::DebugInfoRefused, reason, 1);
+        reason
+    };
+    let sections = Sections::read(file).map_err(Refusal::label)?;
+    let located = if sections.get(".debug_info").is_some() {
+        locate::itself(executable, file, sections).ok_or("no_debug_info")?
+    } else {
+        match locate::separate(executable, file, &sections) {
+            Ok(located) if located.sections.get(".debug_info").is_some() => located,
+            Err(Missing::Mismatch) => return Err(refused("mismatch")),
+            Ok(_) | Err(Missing::NotFound) => return Err("no_debug_info"),
+        }
+    };
+    let supplement = locate::supplement(&located);
+    let mut loaded = load(located, context).map_err(|refusal| refused(reason(refusal)))?;
+    match supplement {
+        None => {}
+        Some(Ok(other)) => {
+            let added = load(other, context).and_then(|other| loaded.supplement(other));
+            added.map_err(|refusal| refused(reason(refusal)))?;
+        }
+        // Without it most functions still have names.
+        Some(Err(_)) => _ = refused("no_supplement"),
+    }
+    Ok(DebugInfo::new(loaded, Rc::clone(&context.budget), std::sync::Arc::clone(&context.metrics)))
+}
+
+fn load(located: Located, context: &Context) -> Result<Loaded, Refusal> {
+    Loaded::new(located.file, &located.sections, &context.budget)
+}
+
+fn reason(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::TooLarge => "debug_info_too_large",
+        other => other.label(),
+    }
+}
+
+/// Files that may have the symbol table that this one lacks: separate debug info, or what `.gnu_debugdata` unpacks to.
+pub(super) fn symbol_files(executable: &Executable, file: &File) -> Vec<File> {
+    let Ok(sections) = Sections::read(file) else { return Vec::new() };
+    if let Ok(located) = locate::separate(executable, file, &sections)
+        && located.sections.get(".symtab").is_some()
+    {
+        return vec![located.file];
+    }
+    mini_symbols(file, &sections).into_iter().collect()
+}
+
+fn mini_symbols(file: &File, sections: &Sections) -> Option<File> {
+    let packed = sections.get(".gnu_debugdata")?.unpack(file, MAX_MINI_BYTES).ok()?;
+    let unpacked = sections::unxz(&packed, MAX_MINI_BYTES)?;
+    let flags = rustix::fs::MemfdFlags::CLOEXEC;
+    let mut file = File::from(rustix::fs::memfd_create("profiler-mini-symbols", flags).ok()?);
+    file.write_all(&unpacked).ok()?;
+    Some(file)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,104 @@
+//! Functions of ELF symbol tables: of the file itself, of its separate debug info, of `.gnu_debugdata`.
+
+use super::source::{Answer, Context, NotOpened, RawName, RawSite, Source};
+use super::symbol_file::{self, SymbolFile, Table};
+use super::{debuginfo, source};
+use crate::process::{Executable, ExecutableKind, Refusal};
+use blazesym::symbolize::source::{Elf, Source as Tables};
+use blazesym::symbolize::{Input, Reason, Symbolized, Symbolizer};
+use std::fs::File;
+use std::os::fd::AsRawFd as _;
+use std::sync::Arc;
+
+/// One symbol table.
+struct Symbols {
+    symbolizer: Symbolizer,
+    tables: Tables<'static>,
+    /// Keeps the copy alive: it is named by its descriptor.
+    _copy: File,
+    bytes: u64,
+}
+
+/// The tables of an executable; each is asked for what those before it do not know.
+struct SymbolTables(Vec<Symbols>);
+
+/// The symbol tables of an executable. `.symtab` has all functions; without one, what is left is put together.
+///
+/// # Errors
+/// There is no function in any.
+pub(super) fn open(executable: &Executable, _: &Context) -> Result<Box<dyn Source>, NotOpened> {
+    let ExecutableKind::Elf { file, .. } = &executable.kind else {
+        return Err(NotOpened::Never(source::without_sources(&executable.kind)));
+    };
+    let never = |refusal: Refusal| NotOpened::Never(refusal.label());
+    let full = symbol_file::extract(file, Table::Full).map_err(never)?;
+    if full.functions > 0 {
+        return Ok(Box::new(SymbolTables(vec![Symbols::new(full)])));
+    }
+    let others = debuginfo::symbol_files(executable, file);
+    let others = others.iter().filter_map(|file| symbol_file::extract(file, Table::Full).ok());
+    let own = symbol_file::extract(file, Table::Dynamic).map_err(never)?;
+    let tables = others.chain([own]).filter(|copy| copy.functions > 0).map(Symbols::new);
+    let tables: Vec<Symbols> = tables.collect();
+    if tables.is_empty() { Err(NotOpened::Never("no_symbols")) } else { Ok(Box::new(SymbolTables(tables))) }
+}
+
+impl Symbols {
+    fn new(copy: SymbolFile) -> Self {
+        let path = format!("/proc/self/fd/{}", copy.file.as_raw_fd());
+        let tables = Tables::Elf(Elf { debug_syms: false, ..Elf::new(path) });
+        Self { symbolizer: symbolizer(), tables, bytes: copy.bytes, _copy: copy.file }
+    }
+}
+
+impl Source for SymbolTables {
+    fn find(&mut self, addresses: &[u64]) -> Vec<Answer> {
+        let mut answers = vec![Answer::Unknown("no_symbols"); addresses.len()];
+        for symbols in &self.0 {
+            let open = |answer: &Answer| matches!(answer, Answer::Unknown(_));
+            let asked: Vec<usize> = (0..addresses.len()).filter(|&index| open(&answers[index])).collect();
+            let input: Vec<u64> = asked.iter().map(|&index| addresses[index]).collect();
+            let found = names(&symbols.symbolizer, &symbols.tables, Input::VirtOffset(&input));
+            for (index, answer) in asked.into_iter().zip(found) {
+                answers[index] = answer;
+            }
+        }
+        answers
+    }
+
+    fn bytes(&self) -> u64 {
+        self.0.iter().map(|symbols| symbols.bytes).sum()
+    }
+}
+
+/// One that only looks at symbols.
+pub(super) fn symbolizer() -> Symbolizer {
+    Symbolizer::builder().enable_code_info(false).enable_inlined_fns(false).enable_demangling(false).build()
+}
+
+/// Symbol names as the tables have them.
+pub(super) fn names(symbolizer: &Symbolizer, tables: &Tables<'_>, input: Input<&[u64]>) -> Vec<Answer> {
+    let count = match input {
+        Input::AbsAddr(addresses) | Input::VirtOffset(addresses) | Input::FileOffset(addresses) => addresses.len(),
+    };
+    if count == 0 {
+        return Vec::new();
+    }
+    let found = match symbolizer.symbolize(tables, input) {
+        Ok(found) => found,
+        Err(error) => {
+            tracing::debug!(%error, source = ?tables, "symbols cannot be used");
+            return vec![Answer::Unknown("malformed"); count];
+        }
+    };
+    let answer = |symbolized: Symbolized<'_>| match symbolized {
+        Symbolized::Sym(symbol) => {
+            let name = RawName::Mangled(symbol.name.into_owned());
+            Answer::Sites(vec![RawSite { name, file: Arc::from(""), line: 0 }])
+        }
+        Symbolized::Unknown(Reason::MissingSyms) => Answer::Unknown("no_symbols"),
+        Symbolized::Unknown(Reason::UnknownAddr) => Answer::Unknown("unknown_address"),
+        Symbolized::Unknown(_) => Answer::Unknown("other"),
+    };
+    found.into_iter().map(answer).collect()
+}
