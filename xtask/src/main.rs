@@ -12,6 +12,7 @@ mod setup;
 mod shell;
 mod test;
 mod verify;
+mod vm;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -39,6 +40,8 @@ enum Verb {
     Bpf(bpf::Args),
     /// Load every BPF program, print the instructions verified, fail above the budget
     Verify,
+    /// Boot the kernels of the matrix in emulated machines and profile a known program in each
+    Vm(vm::Args),
     /// Measure
     Bench(bench::Args),
 }
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Verb::Lint => lint::lint(),
         Verb::Bpf(args) => bpf::bpf(&args),
         Verb::Verify => verify::verify(None),
+        Verb::Vm(args) => vm::vm(&args),
         Verb::Bench(args) => bench::bench(&args),
     };
     match result {

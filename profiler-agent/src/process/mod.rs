@@ -19,7 +19,7 @@ pub use executable::{Executable, ExecutableKind, Executables};
 pub use identity::{Identity, Naming};
 pub use jit::JitCode;
 pub use mapping::Mapping;
-pub(crate) use root::open_in_root;
+pub use root::Root;
 pub use service::NameSource;
 pub(crate) use service::percent_decode;
 pub use table::{CodeAddress, ProcessKey, ProcessTable};

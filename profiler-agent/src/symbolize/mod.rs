@@ -10,6 +10,7 @@
 mod arena;
 mod code_spans;
 mod debuginfo;
+mod debuginfod;
 mod demangle;
 mod go;
 mod growing;
@@ -26,5 +27,6 @@ mod source;
 mod symbol_file;
 mod symbol_table;
 
+pub use debuginfod::{DebugFile, Debuginfod, DebuginfodOptions};
 pub use names::{Names, Site};
 pub use profile::symbolize;

@@ -266,7 +266,7 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
             match file {
                 Some(File::With(index, _) | File::Again(index)) => match self.tables.get(index) {
                     Some(Table { stored: Some(stored), .. }) => {
-                        let address = executable.address_of(mapping.file_offset);
+                        let address = executable.start_of(mapping.file_offset);
                         tables.insert(*index);
                         stored.entries(mapping.start, mapping.end, mapping.start.wrapping_sub(address), &mut entries);
                     }

@@ -101,8 +101,8 @@ fn main() {
         let flags = [debug, "-Copt-level=1", "--edition=2024"];
         let compiled = compile("rustc", "a.rs", source, &flags);
         let sites = sites(&compiled.program, compiled.address("here"));
-        assert_eq!(sites[0], "a::work::{{closure}} a.rs:5", "{debug}: {sites:?}");
-        assert_eq!(sites.last().unwrap(), "a::work a.rs:4", "{debug}: {sites:?}");
+        assert_eq!(sites[0], "a::work::{{closure}} a.rs:6", "{debug}: {sites:?}");
+        assert_eq!(sites.last().unwrap(), "a::work a.rs:8", "{debug}: {sites:?}");
         assert!(sites.iter().any(|site| site.contains("::fold ")), "{debug}: {sites:?}");
     }
 }
