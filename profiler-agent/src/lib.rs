@@ -10,6 +10,9 @@ pub mod config;
 pub mod doctor;
 pub mod exit;
 pub mod export;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod history;
 pub mod host;
 pub mod otlp;

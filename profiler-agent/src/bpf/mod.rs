@@ -14,6 +14,8 @@ pub mod reader;
 mod sampling;
 mod sideband;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use event::decode;
 pub use event::{Event, ExecEvent, MmapEvent, Sample};
 pub use load::{LoadError, Loaded, Options, default_ring_bytes, load, verified};
 pub use perf::Clock;

@@ -6,4 +6,6 @@
 
 mod table;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use table::Slice;
 pub use table::{Encoder, UnwindTable};
