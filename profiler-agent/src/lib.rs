@@ -10,8 +10,7 @@ pub mod config;
 pub mod doctor;
 pub mod exit;
 pub mod export;
-#[cfg(any(test, feature = "fuzzing"))]
-#[doc(hidden)]
+#[cfg(test)]
 pub mod fuzz;
 pub mod history;
 pub mod host;

@@ -66,8 +66,8 @@ pub struct Config {
     pub cgroup_kn: u32,
     /// `kernfs_node.id`.
     pub kernfs_id: u32,
-    /// Zero.
-    pub padding: u32,
+    /// `task_struct.thread.fsbase` (x86_64) or `.thread.uw.tp_value` (aarch64).
+    pub task_thread_pointer: u32,
 }
 
 const _: () = assert!(size_of::<Config>() == 16 + 20 * 4);
@@ -97,6 +97,6 @@ impl Config {
         cgroup_parent: 0,
         cgroup_kn: 0,
         kernfs_id: 0,
-        padding: 0,
+        task_thread_pointer: 0,
     };
 }

@@ -111,6 +111,16 @@ pub struct ProcessEvent {
 
 const _: () = assert!(size_of::<ProcessEvent>() == 40);
 
+/// What the kernel program remembers of a process that had a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Seen {
+    /// CLOCK_MONOTONIC in seconds.
+    pub second: u32,
+    /// Stacks copied in that second.
+    pub copies: u32,
+}
+
 /// Slots after those for frames: a stack's head and the stack, wherever the frames end.
 pub const STACK_SLOTS: usize = (size_of::<StackHead>() + MAX_STACK_BYTES) / 8;
 

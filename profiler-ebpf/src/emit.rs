@@ -1,7 +1,7 @@
 //! The end of a firing: the record goes into the ring buffer and exactly one outcome is counted.
 
 use crate::{
-    counters,
+    copy, counters,
     maps::{EVENTS, SEEN},
 };
 use aya_ebpf::{
@@ -9,9 +9,9 @@ use aya_ebpf::{
     helpers::generated::{bpf_ktime_get_ns, bpf_ringbuf_output},
 };
 use profiler_common::{
-    limits::FRAME_SLOTS,
+    limits::MAX_STACK_BYTES,
     outcome::{Outcome, UnwindStop, counter},
-    record::{SampleHeader, Scratch},
+    record::{SampleHeader, Scratch, StackHead},
 };
 
 /// `BPF_RB_NO_WAKEUP`: the agent polls.
@@ -29,10 +29,7 @@ pub fn emit(ctx: &impl EbpfContext, scratch: *mut Scratch, stop: UnwindStop) {
         let header = &raw mut (*scratch).header;
         (*header).sequence = sequence;
         (*header).stop = stop as u32;
-        let frames = ((&raw const (*header).kernel_frames).read_volatile()
-            + (&raw const (*header).user_frames).read_volatile()) as usize
-            & (FRAME_SLOTS - 1);
-        let bytes = (size_of::<SampleHeader>() + 8 * frames) as u64;
+        let bytes = (size_of::<SampleHeader>() + 8 * copy::frames(scratch)) as u64 + stack_bytes(scratch);
         let wakeup = if is_new(scratch) { WAKEUP } else { NO_WAKEUP };
         bpf_ringbuf_output((&raw const EVENTS).cast_mut().cast(), header.cast(), bytes, wakeup)
     };
@@ -52,10 +49,17 @@ pub fn end(scratch: *const Scratch, outcome: Outcome) {
     counters::add(counter::RUN_NS, elapsed_ns);
 }
 
+/// Bytes of the stack's head and the stack, where there is one.
+#[inline(always)]
+fn stack_bytes(scratch: *const Scratch) -> u64 {
+    // SAFETY: as in `emit`.
+    let bytes = unsafe { (&raw const (*scratch).header.stack_bytes).read_volatile() } as u64;
+    if bytes == 0 || bytes > MAX_STACK_BYTES as u64 { 0 } else { size_of::<StackHead>() as u64 + bytes }
+}
+
 /// Whether this is the first sample of its process, as far as is remembered.
 #[inline(always)]
 fn is_new(scratch: *const Scratch) -> bool {
-    // SAFETY: as in `emit`.
-    let process = unsafe { (*scratch).header.start_ns ^ (u64::from((*scratch).header.tgid) << 32) };
-    SEEN.get_ptr(&process).is_none() && SEEN.insert(&process, &1, 0).is_ok()
+    let process = copy::process(scratch);
+    SEEN.get_ptr(&process).is_none() && SEEN.insert(&process, &copy::NEW, 0).is_ok()
 }

@@ -6,6 +6,7 @@
 #![no_std]
 #![no_main]
 
+mod copy;
 mod counters;
 mod emit;
 mod filter;
@@ -14,6 +15,7 @@ mod process_events;
 mod read;
 mod registers;
 mod sampler;
+mod tables;
 mod task;
 mod walk;
 
@@ -38,6 +40,12 @@ pub fn walk_user(ctx: PerfEventContext) -> u32 {
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
 pub fn process_fork(ctx: RawTracePointContext) -> i32 {
     process_events::fork(&ctx).unwrap_or(0)
+}
+
+/// A process runs a new executable.
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+pub fn process_exec(ctx: RawTracePointContext) -> i32 {
+    process_events::exec(&ctx).unwrap_or(0)
 }
 
 /// A task ended.

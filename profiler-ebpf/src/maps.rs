@@ -1,11 +1,18 @@
 //! All maps and the settings. Sizes that depend on the host are set by the agent before load.
 
 use aya_ebpf::{
-    btf_maps::{HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
+    btf_maps::{Array, ArrayOfMaps, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
+    helpers::generated::bpf_get_smp_processor_id,
     macros::btf_map,
     programs::PerfEventContext,
 };
-use profiler_common::{config::Config, limits, outcome::counter, record::Scratch};
+use profiler_common::{
+    config::Config,
+    limits,
+    outcome::counter,
+    record::{Scratch, Seen},
+    unwind::place::{CHUNK_MAP_BYTES, ProcessEntry},
+};
 
 /// Settings, read-only; read them with [`setting!`].
 #[unsafe(no_mangle)]
@@ -30,9 +37,16 @@ pub fn read_setting<T: Copy>(field: *const T) -> T {
 #[btf_map]
 pub static EVENTS: RingBuf<u64, { 256 << 10 }> = RingBuf::new();
 
-/// State of the walk on this CPU.
+/// State of the walk, by CPU; larger than a value of a per-CPU map may be. The agent sets the number of CPUs.
 #[btf_map]
-pub static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
+pub static SCRATCH: Array<Scratch, 1> = Array::new();
+
+/// [`SCRATCH`] of this CPU.
+#[inline(always)]
+pub fn scratch() -> Option<*mut Scratch> {
+    // SAFETY: no argument.
+    SCRATCH.get_ptr_mut(unsafe { bpf_get_smp_processor_id() })
+}
 
 /// Counters, see [`counter`].
 #[btf_map]
@@ -48,7 +62,18 @@ pub static FILTER: HashMap<u32, u32, { limits::MAX_FILTER_PIDS as usize }> = Has
 
 /// Processes (start time xor tgid) that had a sample: the first one wakes the agent.
 #[btf_map]
-pub static SEEN: LruHashMap<u64, u32, { limits::MAX_SEEN as usize }> = LruHashMap::new();
+pub static SEEN: LruHashMap<u64, Seen, { limits::MAX_SEEN as usize }> = LruHashMap::new();
+
+/// Processes (tgid) whose mappings the agent has told.
+#[btf_map]
+pub static PROCESSES: LruHashMap<u32, ProcessEntry, { limits::MAX_PROCESSES as usize }> = LruHashMap::new();
+
+/// Bytes of a chunk of tables.
+pub type ChunkBytes = [u64; CHUNK_MAP_BYTES / 8];
+
+/// Tables, see [`profiler_common::unwind::place`]. The agent sets how many chunks there may be, and makes them.
+#[btf_map]
+pub static CHUNKS: ArrayOfMaps<Array<ChunkBytes, 1>, 1> = ArrayOfMaps::new();
 
 /// Goes on in the walking program; comes back only when that failed.
 #[inline(always)]

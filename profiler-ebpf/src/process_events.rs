@@ -1,9 +1,10 @@
 //! Fork and exit of processes (not of threads), in the clock and the ring buffer of the samples. Exec and mmap come
-//! through perf's side band: the exec tracepoint fires after the new image is mapped.
+//! through perf's side band: the exec tracepoint fires after the new image is mapped. It is in time for forgetting the
+//! mappings of the old one.
 
 use crate::{
     counters, filter,
-    maps::{EVENTS, FILTER, setting},
+    maps::{EVENTS, FILTER, PROCESSES, setting},
     task::Task,
 };
 use aya_ebpf::{
@@ -41,7 +42,15 @@ pub fn exit(ctx: &RawTracePointContext) -> Option<i32> {
     if setting!(flags) & FOLLOW_FORKS != 0 {
         let _ = FILTER.remove(&tgid);
     }
+    let _ = PROCESSES.remove(&tgid);
     submit(EXIT, task, tgid, 0, 0)
+}
+
+/// `TP_PROTO(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`.
+#[inline(always)]
+pub fn exec(ctx: &RawTracePointContext) -> Option<i32> {
+    let _ = PROCESSES.remove(&Task(ctx.arg::<u64>(0)).tgid()?);
+    None
 }
 
 #[inline(always)]

@@ -2,7 +2,7 @@
 
 use crate::{
     counters, emit, filter,
-    maps::{self, SCRATCH, setting},
+    maps::{self, setting},
     registers,
     task::Task,
 };
@@ -33,7 +33,7 @@ pub fn sample(ctx: &PerfEventContext) -> Option<u32> {
     // SAFETY: no argument.
     let entered_ns = unsafe { bpf_ktime_get_ns() };
     counters::add(counter::ENTERED, 1);
-    let scratch = SCRATCH.get_ptr_mut(0)?;
+    let scratch = maps::scratch()?;
     let user_mode = registers::hit_user_mode(ctx);
     begin(scratch, task, id, entered_ns);
     if !user_mode {
@@ -55,7 +55,9 @@ fn begin(scratch: *mut Scratch, task: Task, id: u64, entered_ns: u64) {
     // SAFETY: `scratch` is this CPU's map value, written by nobody else while the program runs.
     unsafe {
         (&raw mut (*scratch).entered_ns).write_volatile(entered_ns);
+        (&raw mut (*scratch).task).write_volatile(task.0);
         (&raw mut (*scratch).tail_calls).write_volatile(0);
+        (&raw mut (*scratch).mapping.end).write_volatile(0);
         let header = &raw mut (*scratch).header;
         (&raw mut (*header).kind).write_volatile(SAMPLE);
         (&raw mut (*header).cpu).write_volatile(bpf_get_smp_processor_id());
@@ -67,6 +69,7 @@ fn begin(scratch: *mut Scratch, task: Task, id: u64, entered_ns: u64) {
         (&raw mut (*header).cgroup_id).write_volatile(cgroup.unwrap_or(0));
         (&raw mut (*header).kernel_frames).write_volatile(0);
         (&raw mut (*header).user_frames).write_volatile(0);
+        (&raw mut (*header).stack_bytes).write_volatile(0);
         let flags = if task.is_kernel_thread() { KERNEL_THREAD } else { 0 };
         (&raw mut (*header).flags).write_volatile(flags);
         bpf_get_current_comm((&raw mut (*header).comm).cast(), COMM_BYTES as u32);
@@ -101,12 +104,7 @@ fn take_user_registers(
     if unsafe { (*scratch).header.flags } & KERNEL_THREAD != 0 {
         return Some(UnwindStop::NoUserStack);
     }
-    let Some(registers) = registers::user(ctx, task, user_mode) else { return Some(UnwindStop::NoRegisters) };
     // SAFETY: as in `begin`.
-    unsafe {
-        (*scratch).pc = registers.pc;
-        (*scratch).sp = registers.sp;
-        (*scratch).fp = registers.fp;
-    }
-    None
+    let taken = registers::take(ctx, task, user_mode, unsafe { &raw mut (*scratch).walk });
+    if taken { None } else { Some(UnwindStop::NoRegisters) }
 }

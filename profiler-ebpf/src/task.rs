@@ -40,6 +40,12 @@ impl Task {
         read::kernel(leader + u64::from(setting!(task_start_boottime)))
     }
 
+    /// Base of the thread's local storage, as user code sees it.
+    #[inline(always)]
+    pub fn thread_pointer(self) -> Option<u64> {
+        read::kernel(self.0 + u64::from(setting!(task_thread_pointer)))
+    }
+
     /// Whether no thread of the process lives any more (`signal->live`, already lowered by this task's exit).
     #[inline(always)]
     pub fn process_is_dead(self) -> bool {

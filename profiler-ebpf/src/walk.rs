@@ -1,85 +1,87 @@
-//! The chain of programs that walks the user stack, and the frame-pointer way of taking a step.
+//! The chain of programs that walks the user stack.
 
 use crate::{
-    emit,
-    maps::{self, SCRATCH},
-    read,
+    copy, emit,
+    maps::{self, PROCESSES},
+    tables::{self, Running},
 };
 use aya_ebpf::programs::PerfEventContext;
 use profiler_common::{
-    limits::{FRAME_SLOTS, FRAMES_PER_PROGRAM, MAX_TAIL_CALLS},
+    limits::{FRAMES_PER_PROGRAM, MAX_TAIL_CALLS},
     outcome::UnwindStop,
     record::Scratch,
+    unwind::{Cursor, place::ProcessEntry, step},
 };
+
+#[cfg(bpf_target_arch = "aarch64")]
+use profiler_common::unwind::arch::Aarch64 as Native;
+#[cfg(bpf_target_arch = "x86_64")]
+use profiler_common::unwind::arch::X86_64 as Native;
 
 /// The body of one link: some frames, then the next link or the end.
 #[inline(always)]
 pub fn walk(ctx: &PerfEventContext) -> Option<u32> {
-    let scratch = SCRATCH.get_ptr_mut(0)?;
+    let scratch = maps::scratch()?;
+    let Some(process) = process(scratch) else {
+        push(scratch);
+        let stop = copy::copy(scratch);
+        emit::emit(ctx, scratch, stop);
+        return None;
+    };
+    let mut stop = UnwindStop::TooDeep;
     for _ in 0..FRAMES_PER_PROGRAM {
         push(scratch);
-        if let Err(stop) = step_frame_pointer(scratch) {
-            emit::emit(ctx, scratch, stop);
-            return None;
+        if let Err(end) = take_step(scratch, process) {
+            stop = end;
+            break;
         }
     }
-    // SAFETY: this CPU's map value, written by nobody else while the program runs.
-    let tail_calls = unsafe { (*scratch).tail_calls } + 1;
-    if tail_calls < MAX_TAIL_CALLS {
-        // SAFETY: as above.
-        unsafe { (*scratch).tail_calls = tail_calls };
-        maps::tail_call_walk(ctx);
+    if stop as u32 == UnwindStop::TooDeep as u32 {
+        // SAFETY: this CPU's map value, written by nobody else while the program runs.
+        let tail_calls = unsafe { (*scratch).tail_calls } + 1;
+        if tail_calls < MAX_TAIL_CALLS {
+            // SAFETY: as above.
+            unsafe { (*scratch).tail_calls = tail_calls };
+            maps::tail_call_walk(ctx);
+        }
     }
-    emit::emit(ctx, scratch, UnwindStop::TooDeep);
+    if stop as u32 == UnwindStop::Copied as u32 {
+        stop = copy::copy(scratch);
+    }
+    emit::emit(ctx, scratch, stop);
     None
+}
+
+/// What is known of the sampled process.
+#[inline(always)]
+fn process(scratch: *const Scratch) -> Option<*const ProcessEntry> {
+    // SAFETY: as in `walk`.
+    let (tgid, start_ns) = unsafe { ((*scratch).header.tgid, (*scratch).header.start_ns) };
+    let process = PROCESSES.get_ptr(&tgid)?;
+    // SAFETY: a map value.
+    if unsafe { (*process).start_ns } == start_ns { Some(process) } else { None }
 }
 
 /// Records the program counter as the next frame.
 #[inline(always)]
 fn push(scratch: *mut Scratch) {
-    // SAFETY: the masked index is in bounds. Volatile keeps the mask: LLVM drops it where a range is known.
+    let index = copy::frames(scratch);
+    // SAFETY: the masked index is in bounds.
     unsafe {
-        let header = &raw mut (*scratch).header;
-        let user = (&raw const (*header).user_frames).read_volatile();
-        let index = ((&raw const (*header).kernel_frames).read_volatile() + user) as usize & (FRAME_SLOTS - 1);
-        (&raw mut (*scratch).frames).cast::<u64>().add(index).write((*scratch).pc);
-        (&raw mut (*header).user_frames).write_volatile(user + 1);
+        let user = &raw mut (*scratch).header.user_frames;
+        (&raw mut (*scratch).frames).cast::<u64>().add(index).write((*scratch).walk.cursor.pc);
+        user.write_volatile(user.read_volatile() + 1);
     }
 }
 
-/// `(pc, sp, fp) = (*(fp + 8), fp + 16, *fp)`; on aarch64 the pair lies at x29 in the same order.
+/// Goes to the caller's frame.
 #[inline(always)]
-fn step_frame_pointer(scratch: *mut Scratch) -> Result<(), UnwindStop> {
-    // SAFETY: this CPU's map value, written by nobody else while the program runs.
-    let (sp, fp) = unsafe { ((*scratch).sp, (*scratch).fp) };
-    if fp == 0 {
-        return Err(UnwindStop::Root);
-    }
-    if fp < sp || fp & 7 != 0 {
-        return Err(UnwindStop::BadFramePointer);
-    }
-    let Some([next_fp, return_address]) = read::user::<[u64; 2]>(fp) else { return Err(UnwindStop::BadMemory) };
-    if return_address == 0 {
-        return Err(UnwindStop::Root);
-    }
-    // SAFETY: as above.
-    unsafe {
-        (*scratch).pc = strip_signature(return_address);
-        (*scratch).sp = fp + 16;
-        (*scratch).fp = next_fp;
-    }
+fn take_step(scratch: *mut Scratch, process: *const ProcessEntry) -> Result<(), UnwindStop> {
+    // SAFETY: as in `walk`.
+    let cursor: Cursor = unsafe { (*scratch).walk.cursor };
+    let rule = tables::rule(scratch, process, cursor.lookup_address())?;
+    let caller = step::<Native>(cursor, rule, &Running(scratch))?;
+    // SAFETY: as in `walk`.
+    unsafe { (*scratch).walk.cursor = caller };
     Ok(())
-}
-
-#[cfg(bpf_target_arch = "x86_64")]
-#[inline(always)]
-fn strip_signature(address: u64) -> u64 {
-    address
-}
-
-/// Return addresses may be signed in the bits above the 48 of a user address.
-#[cfg(bpf_target_arch = "aarch64")]
-#[inline(always)]
-fn strip_signature(address: u64) -> u64 {
-    address & ((1 << 48) - 1)
 }

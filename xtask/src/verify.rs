@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// Instructions the verifier may walk, by program. The kernel's own limit is one million.
 const BUDGET: &[(&str, u64)] =
-    &[("sample", 2_000), ("walk_user", 12_000), ("process_fork", 400), ("process_exit", 400)];
+    &[("sample", 2_000), ("walk_user", 250_000), ("process_fork", 400), ("process_exec", 400), ("process_exit", 400)];
 
 /// The verb, with the embedded object or with the one given.
 pub(crate) fn verify(object: Option<&Path>) -> Result<()> {

@@ -1,8 +1,8 @@
 //! What the reader hands on, decoded.
 
 use profiler_common::{
-    limits::{MAX_KERNEL_FRAMES, MAX_USER_FRAMES},
-    record::{self, ProcessEvent, SampleHeader},
+    limits::{MAX_KERNEL_FRAMES, MAX_STACK_BYTES, MAX_USER_FRAMES},
+    record::{self, ProcessEvent, SampleHeader, StackHead},
 };
 use std::sync::Arc;
 use zerocopy::FromBytes;
@@ -40,6 +40,17 @@ pub struct Sample {
     pub header: SampleHeader,
     /// Kernel addresses, then user addresses, leaf first each.
     pub frames: Box<[u64]>,
+    /// What is left to walk: the last of the user addresses is its first frame.
+    pub stack: Option<Box<CopiedStack>>,
+}
+
+/// Registers and stack of a task.
+#[derive(Clone, Debug)]
+pub struct CopiedStack {
+    /// Where the walk is.
+    pub head: StackHead,
+    /// Memory from `head.stack_start` up.
+    pub bytes: Box<[u8]>,
 }
 
 impl Sample {
@@ -113,8 +124,15 @@ fn decode_sample(bytes: &[u8]) -> Option<Sample> {
         return None;
     }
     let frames = rest.get(..8 * (kernel + user))?;
+    let stack = if header.stack_bytes == 0 { None } else { Some(decode_stack(&rest[frames.len()..], &header)?) };
     let frames = frames.chunks_exact(8).map(|chunk| u64::read_from_bytes(chunk).unwrap_or_default()).collect();
-    Some(Sample { header, frames })
+    Some(Sample { header, frames, stack })
+}
+
+fn decode_stack(bytes: &[u8], header: &SampleHeader) -> Option<Box<CopiedStack>> {
+    let (head, bytes) = StackHead::read_from_prefix(bytes).ok()?;
+    let bytes = bytes.get(..header.stack_bytes as usize).filter(|bytes| bytes.len() <= MAX_STACK_BYTES)?;
+    Some(Box::new(CopiedStack { head, bytes: bytes.into() }))
 }
 
 #[cfg(test)]
@@ -132,6 +150,19 @@ mod tests {
         [7_u64, 8, 9].iter().for_each(|frame| bytes.extend(frame.to_ne_bytes()));
         let Some(Event::Sample(sample)) = decode(&bytes) else { panic!("no sample") };
         assert_eq!((sample.kernel_frames(), sample.user_frames()), (&[7][..], &[8, 9][..]));
+    }
+
+    #[test]
+    fn a_copied_stack_follows_the_frames() {
+        let mut bytes = SampleHeader { stack_bytes: 16, ..header(0, 1) }.as_bytes().to_vec();
+        bytes.extend(7_u64.to_ne_bytes());
+        let head = StackHead { stack_start: 0x1000, ..StackHead::new_zeroed() };
+        bytes.extend(head.as_bytes());
+        bytes.extend([9; 16]);
+        let Some(Event::Sample(sample)) = decode(&bytes) else { panic!("no sample") };
+        let stack = sample.stack.unwrap();
+        assert_eq!((stack.head.stack_start, &*stack.bytes), (0x1000, &[9; 16][..]));
+        assert!(decode(&bytes[..bytes.len() - 1]).is_none());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use aya::maps::{HashMap, MapData, PerCpuArray, ProgramArray, RingBuf};
 use aya::programs::{PerfEvent, ProgramError, RawTracePoint};
 use aya::{Ebpf, EbpfLoader, Pod, include_bytes_aligned};
 use aya_log::EbpfLogger;
-use profiler_common::{config, config::Config, limits, record};
+use profiler_common::{config, config::Config, limits, record, unwind::place};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -25,6 +25,10 @@ const OBJECT_VARIABLE: &str = "PROFILER_BPF_OBJECT";
 const RING_SECONDS: u64 = 2;
 /// Bytes of an average record: the head and some hundred frames.
 const RECORD_BYTES: u64 = 1024;
+/// Chunks for the mappings of processes: 64 MiB, a million of them.
+const MAPPING_CHUNKS: u32 = 1024;
+/// Chunks that places can tell apart.
+const MAX_CHUNKS: u32 = 1 << 16;
 const MIN_RING_BYTES: u64 = 256 << 10;
 const MAX_RING_BYTES: u64 = 64 << 20;
 
@@ -50,6 +54,8 @@ pub struct Options {
     pub follow_forks: bool,
     /// The cgroup whose subtree is sampled.
     pub cgroup: Option<PathBuf>,
+    /// Bytes of unwind tables at most.
+    pub unwind_max_bytes: u64,
     /// Size of the ring buffer; derived from CPUs and frequency by default.
     pub ring_bytes: Option<u64>,
     /// Let the kernel programs log.
@@ -67,9 +73,16 @@ impl Options {
             pids: config.pids.clone(),
             follow_forks: false,
             cgroup: config.cgroup.clone(),
+            unwind_max_bytes: config.unwind_max_bytes,
             ring_bytes: config.ring_bytes,
             log: config.log.level == tracing::Level::TRACE,
         }
+    }
+
+    /// Chunks of tables: number 0 is none, and the mappings of processes need some beside the files'.
+    fn chunks(&self) -> u32 {
+        let files = self.unwind_max_bytes.div_ceil(u64::from(place::CHUNK_BYTES));
+        (files as u32 + MAPPING_CHUNKS).min(MAX_CHUNKS)
     }
 }
 
@@ -167,6 +180,7 @@ pub fn verified() -> Result<Vec<(String, u32)>, LoadError> {
         pids: Vec::new(),
         follow_forks: false,
         cgroup: None,
+        unwind_max_bytes: 1 << 20,
         ring_bytes: None,
         log: false,
     };
@@ -186,6 +200,8 @@ fn load_object(options: &Options) -> Result<Ebpf, LoadError> {
         .override_global("CONFIG", &config, true)
         .override_global(aya_log::LEVEL, &log_level, true)
         .map_max_entries("EVENTS", ring_bytes(options) as u32)
+        .map_max_entries("SCRATCH", sampling::possible())
+        .map_max_entries("CHUNKS", options.chunks())
         .map_max_entries("AYA_LOGS", if options.log { 128 << 10 } else { 4 << 10 })
         .load(other.as_deref().unwrap_or(OBJECT))?;
     Ok(programs)
@@ -225,7 +241,11 @@ fn load_programs(programs: &mut Ebpf) -> Result<(), LoadError> {
     Ok(())
 }
 
-const TRACEPOINTS: [(&str, &str); 2] = [("process_fork", "sched_process_fork"), ("process_exit", "sched_process_exit")];
+const TRACEPOINTS: [(&str, &str); 3] = [
+    ("process_fork", "sched_process_fork"),
+    ("process_exec", "sched_process_exec"),
+    ("process_exit", "sched_process_exit"),
+];
 
 fn attach_tracepoints(programs: &mut Ebpf) -> Result<(), LoadError> {
     for (name, tracepoint) in TRACEPOINTS {

@@ -6,7 +6,7 @@
 
 pub mod btf;
 mod counters;
-mod event;
+pub(crate) mod event;
 mod load;
 pub mod offsets;
 mod perf;
@@ -14,9 +14,7 @@ pub mod reader;
 mod sampling;
 mod sideband;
 
-#[cfg(any(test, feature = "fuzzing"))]
-pub(crate) use event::decode;
-pub use event::{Event, ExecEvent, MmapEvent, Sample};
+pub use event::{CopiedStack, Event, ExecEvent, MmapEvent, Sample};
 pub use load::{LoadError, Loaded, Options, default_ring_bytes, load, verified};
 pub use perf::Clock;
 pub use sampling::try_sampling;

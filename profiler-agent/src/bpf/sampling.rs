@@ -80,6 +80,13 @@ pub fn try_sampling() -> Result<()> {
     perf::open_sampler(cpu, Clock::CpuClock, 1).map(drop)
 }
 
+/// How many CPUs there may be: one more than the highest number.
+pub(super) fn possible() -> u32 {
+    let text = std::fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default();
+    let last = text.trim().rsplit([',', '-']).next().and_then(|number| number.parse::<u32>().ok());
+    last.map_or_else(|| online().map_or(1, |cpus| cpus.iter().max().copied().unwrap_or(0) + 1), |last| last + 1)
+}
+
 /// Numbers of the online CPUs.
 pub(super) fn online() -> Result<Vec<u32>> {
     aya::util::online_cpus().map_err(|(what, error)| std::io::Error::new(error.kind(), format!("{what}: {error}")))

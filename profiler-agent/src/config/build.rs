@@ -82,6 +82,7 @@ impl Settings {
             service_name_from: sources,
             labels: self.many("label", value::label),
             label_style: self.one("label-style", |text| value::word(text, value::LABEL_STYLES)).unwrap_or_default(),
+            unwind_max_bytes: self.one("unwind-max-bytes", value::unwind_bytes).unwrap_or(value::UNWIND_BYTES),
             ring_bytes: self.one("ring-bytes", value::ring_bytes),
             log: LogConfig {
                 level: self.one("log-level", |text| value::word(text, value::LOG_LEVELS)).unwrap_or(Level::INFO),

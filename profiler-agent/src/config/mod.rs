@@ -49,6 +49,8 @@ pub struct SampleConfig {
     pub labels: Vec<(String, String)>,
     /// How label names are written.
     pub label_style: LabelStyle,
+    /// Bytes of unwind tables at most.
+    pub unwind_max_bytes: u64,
     /// Size of the ring buffer; a test seam.
     pub ring_bytes: Option<u64>,
     /// How much is logged, and how.

@@ -166,6 +166,14 @@ pub static SETTINGS: &[Setting] = &[
         ..Setting::PLAIN
     },
     Setting {
+        key: "unwind-max-bytes",
+        value_name: "BYTES",
+        default: "256MiB",
+        help: "Memory for unwind tables; those not used for longest go first",
+        check: |text| value::unwind_bytes(text).map(drop),
+        ..Setting::PLAIN
+    },
+    Setting {
         key: "ring-bytes",
         value_name: "BYTES",
         help: "Size of the ring buffer",

@@ -254,6 +254,32 @@ pub(super) fn host(text: &str) -> Parsed<String> {
     wrong("is no host name; such as profiler.example.com, without a scheme")
 }
 
+/// Memory for unwind tables when nobody says anything.
+pub(super) const UNWIND_BYTES: u64 = 256 << 20;
+
+/// Memory for unwind tables: what 16 bits of chunk numbers can address, at most.
+pub(super) fn unwind_bytes(text: &str) -> Parsed<u64> {
+    let bytes = bytes(text)?;
+    if (1 << 20..=4_u64 << 30).contains(&bytes) { Ok(bytes) } else { wrong("is out of range; 1MiB to 4GiB") }
+}
+
+/// A number of bytes, with or without a unit of 1024.
+fn bytes(text: &str) -> Parsed<u64> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let shift = match text[end..].trim_start() {
+        "" | "B" => Some(0),
+        "K" | "KiB" => Some(10),
+        "M" | "MiB" => Some(20),
+        "G" | "GiB" => Some(30),
+        _ => None,
+    };
+    let number = text[..end].parse::<u64>().ok().zip(shift);
+    match number.and_then(|(number, shift)| number.checked_mul(1 << shift)) {
+        Some(bytes) => Ok(bytes),
+        None => wrong("is no number of bytes; such as 256MiB"),
+    }
+}
+
 /// Size of the ring buffer.
 pub(super) fn ring_bytes(text: &str) -> Parsed<u64> {
     match text.parse::<u64>() {
@@ -278,6 +304,16 @@ mod tests {
         }
         assert_eq!(interval("999ms"), Err(Wrong("is too short; 1s to 1h".into())));
         assert_eq!(interval("18446744073709551615h"), Err(Wrong("is too long; 1s to 1h".into())));
+    }
+
+    #[test]
+    fn bytes_have_units_of_1024() {
+        for text in ["268435456", "262144K", "256MiB", "256 MiB"] {
+            assert_eq!(unwind_bytes(text), Ok(UNWIND_BYTES), "{text}");
+        }
+        for text in ["", "MiB", "1MB", "1", "5GiB", "99999999999999999999", "17179869184GiB", "-1"] {
+            assert!(unwind_bytes(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub fn demangle(data: &[u8]) {
 pub fn maps(data: &[u8]) {
     let mappings = process_maps::parse(data);
     let mut end = 0;
-    for mapping in mappings.iter() {
+    for mapping in &mappings.0 {
         assert!(end <= mapping.start && mapping.start < mapping.end);
         end = mapping.end;
     }
@@ -24,7 +24,7 @@ pub fn maps(data: &[u8]) {
 
 /// A record of the ring buffer.
 pub fn ring_record(data: &[u8]) {
-    let Some(event) = crate::bpf::decode(data) else { return };
+    let Some(event) = crate::bpf::event::decode(data) else { return };
     if let Event::Sample(sample) = &event {
         assert_eq!(sample.kernel_frames().len() + sample.user_frames().len(), sample.frames.len());
         assert!(!sample.comm().contains(char::is_control));

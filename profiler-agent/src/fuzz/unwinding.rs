@@ -1,6 +1,7 @@
 //! Unwind tables and steps: structured input, compared with the plainest model.
 
-use crate::unwind::{Encoder, Slice, UnwindTable};
+use crate::unwind::table::Slice;
+use crate::unwind::{Encoder, UnwindTable};
 use arbitrary::{Result, Unstructured};
 use profiler_common::limits::REGISTER_SLOTS;
 use profiler_common::unwind::arch::{Aarch64, Arch, X86_64};

@@ -27,7 +27,7 @@ pub struct Mapping {
 
 /// Sorted, not overlapping.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Mappings(Vec<Mapping>);
+pub(crate) struct Mappings(pub(crate) Vec<Mapping>);
 
 impl Mappings {
     /// From any order; of overlapping ones the later in the list wins.
@@ -65,12 +65,6 @@ impl Mappings {
     pub(super) fn find_mut(&mut self, address: u64) -> Option<&mut Mapping> {
         let index = self.0.partition_point(|mapping| mapping.end <= address);
         self.0.get_mut(index).filter(|mapping| mapping.start <= address)
-    }
-
-    /// In order of address.
-    #[cfg(any(test, feature = "fuzzing"))]
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Mapping> {
-        self.0.iter()
     }
 
     /// The first mapping of a file: of a process just exec'd that is its executable.

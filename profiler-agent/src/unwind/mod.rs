@@ -4,8 +4,6 @@
 //! table is a function from a file's sections to a table and happens off the sampling path; what a hostile file costs
 //! is bounded by its size.
 
-mod table;
+pub(crate) mod table;
 
-#[cfg(any(test, feature = "fuzzing"))]
-pub(crate) use table::Slice;
 pub use table::{Encoder, UnwindTable};

@@ -33,7 +33,7 @@ pub const MAX_PAGE_BITS: u32 = 16;
 pub const MIN_PAGE_BITS: u32 = 9;
 /// A sparse page has fewer rows than this: else the dense form is smaller.
 pub const MAX_SPARSE_ROWS: u32 = 511;
-/// Halvings that find a key among those of a block or of a sparse page.
+/// Halvings that find a key among those of a block and the row before, or of a sparse page.
 const HALVINGS: u32 = 9;
 
 /// Bytes that tables lie in. Beyond the end any value may come back.
@@ -58,11 +58,13 @@ pub fn lookup(bytes: impl Bytes, page: u32, low: u32, page_bits: u32) -> Rule {
         let (first, end) = (u32::from(bytes.u16(at)), u32::from(bytes.u16(at + 2)));
         let keys = body + (2 << (page_bits - BLOCK_BITS)) + 2;
         let key = low & ((1 << BLOCK_BITS) - 1);
-        let after = upper_bound(first, end, key, |row| u32::from(bytes.u8(keys.wrapping_add(row))));
-        (after.wrapping_sub(1), keys + rows)
+        // The row before the block's first may go on into it.
+        let before = first.wrapping_sub(1);
+        let row = last_at_most(before, end.wrapping_sub(before), key, |row| bytes.u8(keys.wrapping_add(row)).into());
+        (row, keys + rows)
     } else {
-        let after = upper_bound(0, rows, low, |row| u32::from(bytes.u16(body.wrapping_add(row << 1))));
-        (after.wrapping_sub(1), body + (rows << 1))
+        let row = last_at_most(0, rows, low, |row| bytes.u16(body.wrapping_add(row << 1)).into());
+        (row, body + (rows << 1))
     };
     let index = if format & WIDE_INDEX != 0 {
         u32::from(bytes.u16(((indices + 1) & !1).wrapping_add(row << 1)))
@@ -76,20 +78,20 @@ pub fn lookup(bytes: impl Bytes, page: u32, low: u32, page_bits: u32) -> Rule {
     Rule::unpack(packed)
 }
 
-/// The first row of `first..end` whose key is greater, or `end`.
+/// The last of `count` rows from `first` whose key is at most `key`; the first one's is, and is not looked at.
+///
+/// No branch depends on what is read, and every round does the same: the verifier then sees one path. A round with
+/// nothing left to halve compares the row with itself.
 #[inline(always)]
-fn upper_bound(first: u32, end: u32, key: u32, key_of: impl Fn(u32) -> u32) -> u32 {
-    let (mut first, mut count) = (first, end.wrapping_sub(first));
+fn last_at_most(first: u32, count: u32, key: u32, key_of: impl Fn(u32) -> u32) -> u32 {
+    let (mut first, mut left) = (first, count);
     for _ in 0..HALVINGS {
-        if count > 0 {
-            let half = count >> 1;
-            if key_of(first.wrapping_add(half)) <= key {
-                first = first.wrapping_add(half + 1);
-                count -= half + 1;
-            } else {
-                count = half;
-            }
-        }
+        let half = left >> 1;
+        let middle = first.wrapping_add(half);
+        // All ones where the key is greater.
+        let beyond = (key.wrapping_sub(key_of(middle)) as i32 >> 31) as u32;
+        first = first.wrapping_add(half & !beyond);
+        left -= half;
     }
     first
 }

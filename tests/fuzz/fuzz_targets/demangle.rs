@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| profiler_agent::fuzz::demangle(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| profiler_fuzz::fuzz::demangle(data));
