@@ -5,6 +5,7 @@
 mod bench;
 mod bpf;
 mod build;
+mod fuzz;
 mod lint;
 mod places;
 mod run;
@@ -39,6 +40,8 @@ enum Verb {
     Bpf(bpf::Args),
     /// Load every BPF program, print the instructions verified, fail above the budget
     Verify,
+    /// Feed every reader of foreign bytes with wrong ones
+    Fuzz(fuzz::Args),
     /// Measure
     Bench(bench::Args),
 }
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Verb::Lint => lint::lint(),
         Verb::Bpf(args) => bpf::bpf(&args),
         Verb::Verify => verify::verify(None),
+        Verb::Fuzz(args) => fuzz::fuzz(&args),
         Verb::Bench(args) => bench::bench(&args),
     };
     match result {

@@ -11,6 +11,8 @@ use profiler_common::unwind::{Rule, page};
 use std::convert::Infallible;
 use std::hint::black_box;
 
+/// Rows of a table at most: more than a page can hold of different rules.
+const MAX_ROWS: usize = 10_000;
 /// Steps of a walk at most.
 const MAX_STEPS: u32 = 64;
 
@@ -72,13 +74,14 @@ impl Model {
                 Some(_) => rows.push((address, rule)),
             }
         }
-        let end = rows.last().map_or(0, |last| (page(last.0) + 1 << table.page_bits()) + u128::from(table.base()));
+        let end = rows.last().map_or(0, |last| ((page(last.0) + 1) << table.page_bits()) + u128::from(table.base()));
         Self { rows, end }
     }
 
     fn rule(&self, address: u64) -> Rule {
-        let row = self.rows.iter().rev().find(|row| row.0 <= address);
-        row.filter(|_| u128::from(address) < self.end).map_or(Rule::NONE, |row| row.1)
+        let after = self.rows.partition_point(|row| row.0 <= address);
+        let row = after.checked_sub(1).filter(|_| u128::from(address) < self.end);
+        row.map_or(Rule::NONE, |row| self.rows[row].1)
     }
 }
 
@@ -86,7 +89,7 @@ impl Model {
 fn rows(input: &mut Unstructured<'_>) -> Vec<(u64, Rule)> {
     let mut rows: Vec<(u64, Rule)> = Vec::new();
     let mut address = u64::from(input.arbitrary::<u32>().unwrap_or_default());
-    while !input.is_empty() {
+    while !input.is_empty() && rows.len() < MAX_ROWS {
         let Ok(rule) = rule(input, &rows) else { break };
         let Ok((distance, times)) = spread(input) else { break };
         for time in 0..times {
@@ -107,7 +110,7 @@ fn spread(input: &mut Unstructured<'_>) -> Result<(u64, i32)> {
         _ => input.arbitrary()?,
     };
     // A rule that holds for gigabytes fills as many pages: right, but slow.
-    let distance = if distance > 1 << 24 && distance < 1 << 40 { distance & 0xff_ffff } else { distance };
+    let distance = if distance > 1 << 22 && distance < 1 << 40 { distance & 0x3f_ffff } else { distance };
     let times = if input.ratio(1, 16)? { input.int_in_range(1..=2048)? } else { 1 };
     Ok((distance, if distance > 1 << 10 { 1 } else { times }))
 }
