@@ -1,26 +1,47 @@
 //! The thread between the ring reader and the symbolizer: events become samples of a window.
 //!
-//! It alone knows the processes. A window that cannot be handed on because the symbolizer is still busy grows on.
+//! It alone knows the processes. A window that cannot be handed on because the symbolizer is still busy grows on. A
+//! sample whose stack has to be walked here waits for the tables of its files.
 
 use crate::aggregate::Window;
 use crate::bpf::reader::Batch;
-use crate::bpf::{Event, Sample};
+use crate::bpf::{Event, KernelTables, Sample};
 use crate::host::unix_ns;
 use crate::process::{CodeAddress, ProcessKey, ProcessTable};
 use crate::profile::FrameKind;
 use crate::telemetry::ledger::Pending;
 use crate::telemetry::lose;
 use crate::telemetry::metrics::{Metric, Metrics};
+use crate::unwind::Unwinder;
 use profiler_common::outcome::UnwindStop;
-use profiler_common::record::{IN_KERNEL, KERNEL_THREAD};
+use profiler_common::record::{IN_KERNEL, INTERRUPTED, KERNEL_THREAD};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::time::{Duration, Instant};
+
+/// Samples that wait for tables at most: 16 MiB of stacks.
+const MAX_WAITING: usize = 1024;
+/// How long a sample waits.
+const MAX_WAIT: Duration = Duration::from_secs(2);
+/// How often is looked for tables while one waits.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// A sample that waits for tables.
+#[derive(Debug)]
+pub struct Waiting {
+    sample: Sample,
+    one: Pending,
+    since: Instant,
+}
 
 /// Turns batches into windows.
 pub struct Pipeline {
     /// All processes.
     pub processes: ProcessTable,
+    /// Walks what the kernel program could not.
+    pub unwinder: Unwinder<KernelTables>,
+    /// Samples that wait for tables, oldest first.
+    pub waiting: Vec<Waiting>,
     /// Where windows go.
     pub windows: SyncSender<Window>,
     /// Length of a window; none for one that ends with the batches.
@@ -38,11 +59,13 @@ impl Pipeline {
         let mut started = Instant::now();
         loop {
             let due = self.interval.map(|interval| (started + interval).saturating_duration_since(Instant::now()));
-            match batches.recv_timeout(due.unwrap_or(Duration::from_secs(3600))) {
+            let due = due.unwrap_or(Duration::from_secs(3600));
+            match batches.recv_timeout(if self.waiting.is_empty() { due } else { due.min(LOOK) }) {
                 Ok(batch) => self.take(batch, &mut window),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            self.take_waiting(&mut window);
             if self.interval.is_some_and(|interval| started.elapsed() >= interval) {
                 close(&mut window, started);
                 match self.windows.try_send(std::mem::replace(&mut window, Window::new(unix_ns(), self.period_ns))) {
@@ -50,6 +73,10 @@ impl Pipeline {
                     Err(TrySendError::Full(kept) | TrySendError::Disconnected(kept)) => window = kept,
                 }
             }
+        }
+        while !self.waiting.is_empty() {
+            std::thread::sleep(LOOK);
+            self.take_waiting(&mut window);
         }
         close(&mut window, started);
         if let Err(lost) = self.windows.send(window) {
@@ -67,18 +94,63 @@ impl Pipeline {
                 Event::Process(event) => self.processes.process_event(&event),
                 Event::Exec(event) => self.processes.exec(&event),
                 Event::Mmap(event) => self.processes.mmap(event),
-                Event::Sample(sample) => self.add(&sample, pending.split(1), window),
+                Event::Sample(sample) => self.take_sample(sample, pending.split(1), window),
             }
         }
+        self.unwinder.take_built();
+        self.unwinder.tell(last_ns, &mut self.processes);
         self.processes.forget(last_ns);
     }
 
-    fn add(&mut self, sample: &Sample, one: Pending, window: &mut Window) {
+    fn take_sample(&mut self, sample: Sample, one: Pending, window: &mut Window) {
         if lose::one("process") {
             return;
         }
+        if sample.stack.is_none() {
+            return self.add(&sample, one, window);
+        }
+        let key = key(&sample);
+        // Its mappings are needed.
+        self.processes.identity(key, None, sample.header.time_ns);
+        self.unwinder.copied(key);
+        let waiting = Waiting { sample, one, since: Instant::now() };
+        if let Some(waiting) = self.finish(waiting, window) {
+            self.waiting.push(waiting);
+        }
+    }
+
+    /// Walks the rest of a copied stack; gives it back when it has to wait.
+    fn finish(&mut self, mut waiting: Waiting, window: &mut Window) -> Option<Waiting> {
+        let key = key(&waiting.sample);
+        let sample = &mut waiting.sample;
+        let mut outcome = "finished";
+        if !self.unwinder.finish(sample, key, &mut self.processes) {
+            if self.waiting.len() < MAX_WAITING && waiting.since.elapsed() < MAX_WAIT {
+                return Some(waiting);
+            }
+            outcome = "gave_up";
+            self.unwinder.give_up(sample, key, &mut self.processes);
+        }
+        self.metrics.add(Metric::StacksCopied, outcome, 1);
+        self.add(&waiting.sample, waiting.one, window);
+        None
+    }
+
+    fn take_waiting(&mut self, window: &mut Window) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        self.unwinder.take_built();
+        for waiting in std::mem::take(&mut self.waiting) {
+            if let Some(waiting) = self.finish(waiting, window) {
+                self.waiting.push(waiting);
+            }
+        }
+    }
+
+    fn add(&mut self, sample: &Sample, one: Pending, window: &mut Window) {
         let header = &sample.header;
-        let key = ProcessKey { tgid: header.tgid, start_ns: header.start_ns };
+        let key = key(sample);
         let kernel_thread = (header.flags & KERNEL_THREAD != 0).then_some(sample);
         let identity = self.processes.identity(key, kernel_thread, header.time_ns);
         self.count_stop(header.stop);
@@ -103,13 +175,15 @@ impl Pipeline {
             frames.push((self.processes.kernel_address(address), FrameKind::Kernel));
         }
         for (depth, &address) in sample.user_frames().iter().enumerate() {
-            let address = address.wrapping_sub(u64::from(depth > 0));
+            let exact = depth == 0 || address & INTERRUPTED != 0;
+            let address = (address & !INTERRUPTED).wrapping_sub(u64::from(!exact));
             let Some(code) = self.processes.user_address(key, address, sample.header.time_ns) else {
                 // Beyond an address that is no code, everything is guessed.
                 self.metrics.add(Metric::StacksIncomplete, "unmapped", 1);
                 frames.push((self.processes.unmapped(), FrameKind::Native));
                 break;
             };
+            self.unwinder.used(code.executable.id);
             frames.push((code, FrameKind::Native));
         }
         if frames.is_empty() {
@@ -118,6 +192,10 @@ impl Pipeline {
         }
         frames
     }
+}
+
+fn key(sample: &Sample) -> ProcessKey {
+    ProcessKey { tgid: sample.header.tgid, start_ns: sample.header.start_ns }
 }
 
 /// Ends a window now, and lets it say what it really holds.

@@ -10,6 +10,7 @@ use crate::profile::Profile;
 use crate::symbolize::{Names, symbolize};
 use crate::telemetry::ledger::{Ledger, Pending};
 use crate::telemetry::metrics::Metrics;
+use crate::unwind::{Unwinder, UnwinderOptions};
 use anyhow::Context as _;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -48,11 +49,19 @@ impl Session {
         sink: impl FnMut(Profile, Pending) + Send + 'static,
     ) -> anyhow::Result<Self> {
         let period_ns = 1_000_000_000 / u64::from(options.sampling.hz);
-        let loaded = bpf::load(&options.sampling)?;
+        let mut loaded = bpf::load(&options.sampling)?;
+        let memory = loaded.tables.take().context("the kernel programs come without tables")?;
         ledger.set_kernel(Box::new(Arc::clone(&loaded.counters)));
         let (batch_sink, batches) = sync_channel(BATCHES);
         let (window_sink, windows) = sync_channel(WINDOWS);
         let pipeline = Pipeline {
+            unwinder: Unwinder::start(UnwinderOptions {
+                memory,
+                max_bytes: options.sampling.unwind_max_bytes,
+                metrics: Arc::clone(metrics),
+            })
+            .context("cannot start the thread that builds unwind tables")?,
+            waiting: Vec::new(),
             processes: ProcessTable::new(Executables::new(Arc::clone(metrics)), options.naming),
             windows: window_sink,
             interval: options.interval,

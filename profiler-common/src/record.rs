@@ -18,6 +18,9 @@ pub const IN_KERNEL: u32 = 1;
 /// The task is a kernel thread.
 pub const KERNEL_THREAD: u32 = 1 << 1;
 
+/// Set in a user address that is an instruction rather than a return address: where a signal interrupted.
+pub const INTERRUPTED: u64 = 1 << 63;
+
 /// Head of a sample. `kernel_frames` and then `user_frames` addresses (u64) follow, leaf first each; after those, where
 /// `stack_bytes` is not 0, a [`StackHead`] and that many bytes of user stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,10 +83,8 @@ pub struct StackHead {
 const _: () = assert!(size_of::<StackHead>() == 48 + 8 * REGISTER_SLOTS);
 
 /// The longest sample in bytes.
-pub const MAX_SAMPLE_BYTES: usize = size_of::<SampleHeader>()
-    + 8 * (MAX_KERNEL_FRAMES + MAX_USER_FRAMES)
-    + size_of::<StackHead>()
-    + MAX_STACK_BYTES;
+pub const MAX_SAMPLE_BYTES: usize =
+    size_of::<SampleHeader>() + 8 * (MAX_KERNEL_FRAMES + MAX_USER_FRAMES) + size_of::<StackHead>() + MAX_STACK_BYTES;
 
 /// A change in the life of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

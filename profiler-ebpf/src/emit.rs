@@ -16,7 +16,7 @@ use profiler_common::{
 
 /// `BPF_RB_NO_WAKEUP`: the agent polls.
 const NO_WAKEUP: u64 = 1;
-/// `BPF_RB_FORCE_WAKEUP`: the first sample of a process; it may be gone soon.
+/// `BPF_RB_FORCE_WAKEUP`: the first sample of a process, which may be gone soon, and a stack without tables.
 const WAKEUP: u64 = 2;
 
 /// Submits the sample and counts how that went.
@@ -30,7 +30,7 @@ pub fn emit(ctx: &impl EbpfContext, scratch: *mut Scratch, stop: UnwindStop) {
         (*header).sequence = sequence;
         (*header).stop = stop as u32;
         let bytes = (size_of::<SampleHeader>() + 8 * copy::frames(scratch)) as u64 + stack_bytes(scratch);
-        let wakeup = if is_new(scratch) { WAKEUP } else { NO_WAKEUP };
+        let wakeup = if is_new(scratch) || (*header).stack_bytes != 0 { WAKEUP } else { NO_WAKEUP };
         bpf_ringbuf_output((&raw const EVENTS).cast_mut().cast(), header.cast(), bytes, wakeup)
     };
     if status != 0 {

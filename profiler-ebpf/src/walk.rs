@@ -69,7 +69,7 @@ fn push(scratch: *mut Scratch) {
     // SAFETY: the masked index is in bounds.
     unsafe {
         let user = &raw mut (*scratch).header.user_frames;
-        (&raw mut (*scratch).frames).cast::<u64>().add(index).write((*scratch).walk.cursor.pc);
+        (&raw mut (*scratch).frames).cast::<u64>().add(index).write((*scratch).walk.cursor.frame());
         user.write_volatile(user.read_volatile() + 1);
     }
 }

@@ -5,6 +5,7 @@ use super::counters::{Counters, Slots};
 use super::offsets::{self, Hierarchies};
 use super::perf::Clock;
 use super::sampling::{self, Sampling};
+use super::tables::KernelTables;
 use crate::config::SampleConfig;
 use aya::maps::{HashMap, MapData, PerCpuArray, ProgramArray, RingBuf};
 use aya::programs::{PerfEvent, ProgramError, RawTracePoint};
@@ -133,6 +134,8 @@ pub struct Loaded {
     pub(super) ring: RingBuf<MapData>,
     /// Dropping it detaches the tracepoints.
     pub(super) _programs: Ebpf,
+    /// Where unwind tables go; none once the pipeline has it.
+    pub tables: Option<KernelTables>,
     pub(super) logger: Option<EbpfLogger<&'static dyn log::Log>>,
     /// The kernel's counters.
     pub counters: Arc<Counters>,
@@ -151,6 +154,8 @@ pub fn load(options: &Options) -> Result<Loaded, LoadError> {
     allow(&mut programs, &options.pids)?;
     let counters: PerCpuArray<MapData, Slots> = map(&mut programs, "COUNTERS")?;
     let ring = map(&mut programs, "EVENTS")?;
+    let tables = KernelTables::new(map(&mut programs, "CHUNKS")?, map(&mut programs, "PROCESSES")?)
+        .map_err(|source| LoadError::Map { name: "CHUNKS", source })?;
     let logger = if options.log { EbpfLogger::init(&mut programs).ok() } else { None };
     attach_tracepoints(&mut programs)?;
     let sample = perf_event(&mut programs, "sample")?.fd().and_then(|fd| Ok(fd.try_clone()?));
@@ -165,6 +170,7 @@ pub fn load(options: &Options) -> Result<Loaded, LoadError> {
         _chain: chain,
         ring,
         _programs: programs,
+        tables: Some(tables),
         logger,
         counters: Arc::new(Counters::new(counters)),
         map_bytes,
@@ -295,7 +301,8 @@ pub fn default_ring_bytes(hz: u32) -> u64 {
 
 /// The maps whose size does not depend on the frequency.
 fn fixed_map_bytes() -> u64 {
-    let cpus = sampling::online().map_or(1, |cpus| cpus.len() as u64);
+    let cpus = u64::from(sampling::possible());
     let entry = 64;
-    cpus * size_of::<record::Scratch>() as u64 + entry * u64::from(limits::MAX_SEEN + limits::MAX_FILTER_PIDS)
+    let entries = limits::MAX_SEEN + limits::MAX_FILTER_PIDS + limits::MAX_PROCESSES;
+    cpus * size_of::<record::Scratch>() as u64 + entry * u64::from(entries)
 }

@@ -13,8 +13,10 @@ mod perf;
 pub mod reader;
 mod sampling;
 mod sideband;
+mod tables;
 
 pub use event::{CopiedStack, Event, ExecEvent, MmapEvent, Sample};
 pub use load::{LoadError, Loaded, Options, default_ring_bytes, load, verified};
 pub use perf::Clock;
 pub use sampling::try_sampling;
+pub use tables::KernelTables;

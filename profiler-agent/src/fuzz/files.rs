@@ -4,10 +4,20 @@ use crate::process::elf;
 use crate::process::{Executable, ExecutableKind};
 use crate::symbolize::Names;
 use crate::telemetry::metrics::Metrics;
+use crate::unwind::cfi;
 use std::fs::File;
 use std::hint::black_box;
 use std::io::Write as _;
 use std::sync::Arc;
+
+/// Call frame information: what comes of it is bounded by the file, whatever ranges it claims.
+pub fn eh_frame(data: &[u8]) {
+    let Ok(table) = cfi::build(&file(data)) else { return };
+    for address in interesting(data) {
+        black_box(table.rule(table.base().wrapping_add(address)));
+    }
+    assert!(table.page_count() == 0 || table.rows() > 0);
+}
 
 /// ELF headers and notes.
 pub fn elf_headers(data: &[u8]) {

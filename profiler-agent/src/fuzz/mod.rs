@@ -10,16 +10,18 @@ mod unwinding;
 #[cfg(test)]
 mod tests;
 
-pub use files::{elf_headers, symbols};
+pub use files::{eh_frame, elf_headers, symbols};
 pub use text::{demangle, maps, ring_record};
-pub use unwinding::{unwind_page, unwind_step, unwind_table};
+pub use unwinding::{copied_stack, unwind_page, unwind_step, unwind_table};
 
 /// An entry by its name: the name of its fuzz target, and of its folder of inputs.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All entries.
 pub const TARGETS: &[Target] = &[
+    ("copied_stack", copied_stack),
     ("demangle", demangle),
+    ("eh_frame", eh_frame),
     ("elf_headers", elf_headers),
     ("maps", maps),
     ("ring_record", ring_record),

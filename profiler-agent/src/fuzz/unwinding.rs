@@ -1,9 +1,12 @@
 //! Unwind tables and steps: structured input, compared with the plainest model.
 
+use crate::bpf::Event;
+use crate::bpf::event;
+use crate::unwind::finish::{Lookup, finish};
 use crate::unwind::table::Slice;
 use crate::unwind::{Encoder, UnwindTable};
 use arbitrary::{Result, Unstructured};
-use profiler_common::limits::REGISTER_SLOTS;
+use profiler_common::limits::{MAX_USER_FRAMES, REGISTER_SLOTS};
 use profiler_common::unwind::arch::{Aarch64, Arch, X86_64};
 use profiler_common::unwind::rule::cfa;
 use profiler_common::unwind::step::{Cursor, EXACT, INNERMOST, Stack, step};
@@ -52,6 +55,21 @@ pub fn unwind_table(data: &[u8]) {
 pub fn unwind_step(data: &[u8]) {
     let _ = walk::<X86_64>(Unstructured::new(data));
     let _ = walk::<Aarch64>(Unstructured::new(data));
+}
+
+/// Any record with a stack, finished by any rules: it ends, and the frames are as many as the header says.
+pub fn copied_stack(data: &[u8]) {
+    let mut input = Unstructured::new(data);
+    let Ok(rules) = rules(&mut input) else { return };
+    let Some(Event::Sample(mut sample)) = event::decode(input.take_rest()) else { return };
+    let rule = |address: u64| match address % (rules.len() as u64 + 1) {
+        0 => Lookup::Later,
+        index => Lookup::Rule(rules[index as usize - 1]),
+    };
+    let finished = finish(&mut sample, rule);
+    assert_eq!(finished, sample.stack.is_none());
+    assert!(sample.user_frames().len() <= MAX_USER_FRAMES);
+    assert_eq!(sample.user_frames().len(), sample.header.user_frames as usize);
 }
 
 /// What was accepted of the pushed rows, in order of address.
@@ -131,6 +149,11 @@ fn rule(input: &mut Unstructured<'_>, before: &[(u64, Rule)]) -> Result<Rule> {
     })
 }
 
+/// A few rules, at least one.
+fn rules(input: &mut Unstructured<'_>) -> Result<Vec<Rule>> {
+    (0..input.int_in_range(1..=4)?).map(|_| wild_rule(input)).collect()
+}
+
 fn wild_rule(input: &mut Unstructured<'_>) -> Result<Rule> {
     Ok(Rule {
         cfa: input.int_in_range(0..=cfa::WIDE)?,
@@ -155,7 +178,7 @@ fn walk<A: Arch>(mut input: Unstructured<'_>) -> Result<()> {
         link: input.arbitrary()?,
         flags: input.int_in_range(0..=EXACT | INNERMOST)?,
     };
-    let rules = (0..input.int_in_range(1..=4)?).map(|_| wild_rule(&mut input)).collect::<Result<Vec<Rule>>>()?;
+    let rules = rules(&mut input)?;
     let start = if input.ratio(1, 2)? { cursor.sp } else { input.arbitrary()? };
     let memory = Memory { start, bytes: input.take_rest() };
     for rule in rules.iter().cycle().take(MAX_STEPS as usize) {

@@ -165,6 +165,12 @@ impl Executables {
         executable
     }
 
+    /// The file of a mapping, if it is known already.
+    #[must_use]
+    pub fn known(&self, mapping: &Mapping) -> Option<Arc<Executable>> {
+        self.files.get(&mapping.key).filter(|known| is_current(known)).map(|known| Arc::clone(&known.executable))
+    }
+
     fn bind_named(&mut self, path: &Arc<str>) -> Arc<Executable> {
         let name = match &**path {
             "[vdso]" => "[vdso]",

@@ -79,6 +79,11 @@ impl Mappings {
         self.0.iter().find(|mapping| &*mapping.path == path)
     }
 
+    /// All, by address.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Mapping> {
+        self.0.iter_mut()
+    }
+
     /// Whether there is none.
     #[must_use]
     pub(super) fn is_empty(&self) -> bool {

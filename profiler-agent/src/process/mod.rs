@@ -15,6 +15,7 @@ mod table;
 pub use elf::Refusal;
 pub use executable::{Executable, ExecutableKind, Executables};
 pub use identity::{Identity, Naming};
+pub use mapping::Mapping;
 pub use service::NameSource;
 pub(crate) use service::percent_decode;
 pub use table::{CodeAddress, ProcessKey, ProcessTable};

@@ -8,7 +8,7 @@ use super::identity::{self, Identity};
 use super::mapping::{Mapping, Mappings};
 use crate::bpf::{ExecEvent, MmapEvent, Sample};
 use profiler_common::record::{FORK, ProcessEvent};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 /// Processes remembered at most.
@@ -62,6 +62,8 @@ pub struct ProcessTable {
     executables: Executables,
     names: identity::Naming,
     swept_ns: u64,
+    /// Processes whose mappings are others than at the last [`ProcessTable::take_changed`].
+    changed: HashSet<ProcessKey>,
 }
 
 impl ProcessTable {
@@ -75,6 +77,7 @@ impl ProcessTable {
             executables,
             names,
             swept_ns: 0,
+            changed: HashSet::new(),
         }
     }
 
@@ -108,7 +111,12 @@ impl ProcessTable {
 
     /// An executable file was mapped.
     pub fn mmap(&mut self, event: MmapEvent) {
-        let Some(process) = self.current.get(&event.tgid).and_then(|key| self.processes.get_mut(key)) else { return };
+        let Some(&key) = self.current.get(&event.tgid) else { return };
+        let Some(process) = self.processes.get_mut(&key) else { return };
+        // Without a sample yet, nobody has asked for its mappings.
+        if process.identity.is_some() {
+            self.changed.insert(key);
+        }
         process.mappings.insert(Mapping {
             start: event.start,
             end: event.end,
@@ -166,6 +174,7 @@ impl ProcessTable {
         let wait_ns = RELOAD_NS << process.reloads.min(MAX_RELOAD_DOUBLINGS);
         process.reload_after_ns = time_ns + wait_ns;
         process.reloads = process.reloads.saturating_add(1);
+        self.changed.insert(key);
         self.current.insert(key.tgid, key);
         true
     }
@@ -197,6 +206,32 @@ impl ProcessTable {
             _ => executable.address_of(address - mapping.start + mapping.file_offset),
         };
         Some(CodeAddress { executable, address })
+    }
+
+    /// Whether a process is known.
+    #[must_use]
+    pub fn contains(&self, key: ProcessKey) -> bool {
+        self.processes.contains_key(&key)
+    }
+
+    /// Processes whose mappings have changed since the last call.
+    pub fn take_changed(&mut self) -> HashSet<ProcessKey> {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// All executable mappings of a process, by address, with the file of each where that is known already. No file is
+    /// looked at.
+    pub fn each_mapping(&mut self, key: ProcessKey, mut each: impl FnMut(&Mapping, Option<&Arc<Executable>>)) {
+        let Some(process) = self.processes.get_mut(&key) else { return };
+        for mapping in process.mappings.iter_mut() {
+            if mapping.executable.is_none() {
+                mapping.executable = match mapping.key.inode {
+                    0 => Some(self.executables.bind(key.tgid, mapping, &[])),
+                    _ => self.executables.known(mapping),
+                };
+            }
+            each(mapping, mapping.executable.as_ref());
+        }
     }
 
     /// What stands for addresses that are no code.

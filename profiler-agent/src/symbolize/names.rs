@@ -213,6 +213,8 @@ impl Symbols {
             }
         };
         let name = |symbolized: Symbolized<'_>| match symbolized {
+            // An offset into the table of names that hits the end of another name.
+            Symbolized::Sym(symbol) if symbol.name.is_empty() => Err("unnamed"),
             Symbolized::Sym(symbol) => Ok(symbol.name.into_owned()),
             Symbolized::Unknown(Reason::MissingSyms) => Err("no_symbols"),
             Symbolized::Unknown(Reason::UnknownAddr) => Err("unknown_address"),

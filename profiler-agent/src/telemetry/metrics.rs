@@ -34,6 +34,9 @@ metrics! {
     BpfRunSeconds = "profiler_bpf_run_seconds_total" "counter" "", "Time the kernel programs took, by their own clock.";
     MapUsed = "profiler_map_used_ratio" "gauge" "map", "Share of a BPF map in use.";
     MapBytes = "profiler_map_bytes" "gauge" "", "Memory of the BPF maps and rings.";
+    UnwindRefused = "profiler_unwind_tables_refused_total" "counter" "reason", "Executable files without an unwind table, by reason; their frames are walked by frame pointer.";
+    UnwindEvicted = "profiler_unwind_tables_evicted_total" "counter" "", "Unwind tables that made room for others; they are built again when needed.";
+    StacksCopied = "profiler_stacks_copied_total" "counter" "outcome", "Stacks copied to the agent because their process had no unwind tables yet.";
     UnwindRows = "profiler_unwind_rows" "gauge" "", "Unwind rows loaded.";
     UnwindBytes = "profiler_unwind_bytes" "gauge" "", "Memory of the unwind rows.";
     HistoryBytes = "profiler_history_bytes" "gauge" "", "Memory of the last hour kept for the page.";

@@ -4,6 +4,15 @@
 //! table is a function from a file's sections to a table and happens off the sampling path; what a hostile file costs
 //! is bounded by its size.
 
+mod builder;
+pub mod cfi;
+mod chunks;
+pub(crate) mod finish;
+mod store;
 pub(crate) mod table;
+mod unwinder;
 
+pub use chunks::ChunkMemory;
+pub use store::ProcessMemory;
 pub use table::{Encoder, UnwindTable};
+pub use unwinder::{Unwinder, UnwinderOptions};

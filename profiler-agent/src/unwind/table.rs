@@ -84,6 +84,13 @@ impl UnwindTable {
         self.rows
     }
 
+    /// Feeds all that it holds to a hash: equal tables share their memory, whatever files they are of.
+    #[must_use]
+    pub fn hash_into<H: sha2::Digest>(&self, hash: H) -> H {
+        let head = [self.base, u64::from(self.page_bits), self.ends.len() as u64];
+        hash.chain_update(head.as_bytes()).chain_update(self.ends.as_bytes()).chain_update(&self.data)
+    }
+
     /// Bytes of packed pages.
     #[must_use]
     pub fn bytes(&self) -> usize {

@@ -3,6 +3,7 @@
 use super::arch::Arch;
 use super::rule::{self, Rule};
 use crate::outcome::UnwindStop;
+use crate::record::INTERRUPTED;
 
 /// A frame on the way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,13 @@ pub const INNERMOST: u64 = 1 << 1;
 const LOST: u64 = 1;
 
 impl Cursor {
+    /// The frame as samples have it: see [`INTERRUPTED`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn frame(&self) -> u64 {
+        if self.flags & (EXACT | INNERMOST) == EXACT { self.pc | INTERRUPTED } else { self.pc }
+    }
+
     /// The address whose row applies. A return address belongs to the instruction before.
     #[inline(always)]
     #[must_use]
@@ -59,9 +67,7 @@ pub fn step<A: Arch>(cursor: Cursor, rule: Rule, stack: &impl Stack) -> Result<C
     let cfa = match rule.cfa {
         rule::cfa::SP => cursor.sp.wrapping_add(offset),
         rule::cfa::FP => cursor.fp.wrapping_add(offset),
-        rule::cfa::PLT => {
-            cursor.sp.wrapping_add(8 + if (cursor.lookup_address() & 15) << 3 >= offset { 8 } else { 0 })
-        }
+        rule::cfa::PLT => cursor.sp.wrapping_add(8 + if (cursor.lookup_address() & 15) << 3 >= offset { 8 } else { 0 }),
         rule::cfa::SIGNAL => return step_signal::<A>(cursor, stack),
         rule::cfa::END => return Err(UnwindStop::Root),
         rule::cfa::NONE => return step_without_rows::<A>(cursor, stack),

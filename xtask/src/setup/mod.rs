@@ -22,15 +22,23 @@ pub(crate) struct Args {
 enum Part {
     /// The reference tool chain of `cargo xtask bpf`
     Bpf,
-    /// What the tests start: a browser, C and Go compilers
+    /// What the tests start: a browser, C and Go compilers, Python, Node and Java
     Test,
     /// cargo-fuzz
     Fuzz,
 }
 
 /// Programs that tests start, and the Debian packages that have them.
-const TEST_PROGRAMS: &[(&str, &str)] =
-    &[("gcc", "gcc"), ("chromium", "chromium"), ("chromedriver", "chromium-driver"), ("setpriv", "util-linux")];
+const TEST_PROGRAMS: &[(&str, &str)] = &[
+    ("gcc", "gcc"),
+    ("chromium", "chromium"),
+    ("chromedriver", "chromium-driver"),
+    ("setpriv", "util-linux"),
+    ("readelf", "binutils"),
+    ("python3", "python3"),
+    ("node", "nodejs"),
+    ("java", "default-jre-headless"),
+];
 
 /// The verb.
 pub(crate) fn setup(args: &Args) -> Result<()> {

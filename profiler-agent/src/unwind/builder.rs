@@ -1,0 +1,61 @@
+//! The thread that builds tables.
+
+use super::cfi;
+use super::table::UnwindTable;
+use crate::process::{Executable, ExecutableKind};
+use sha2::{Digest as _, Sha256};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+
+/// Files that wait for their table.
+const QUEUE: usize = 1024;
+
+/// What became of a file.
+#[derive(Debug)]
+pub(super) struct Built {
+    /// The file.
+    pub(super) executable: u32,
+    /// Its table and what it holds in 32 bytes, or why there is none.
+    pub(super) table: Result<(Arc<UnwindTable>, [u8; 32]), &'static str>,
+}
+
+/// The thread, as the pipeline sees it. It ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Builder {
+    jobs: SyncSender<Arc<Executable>>,
+    results: Receiver<Built>,
+}
+
+impl Builder {
+    /// Starts the thread.
+    pub(super) fn start() -> std::io::Result<Self> {
+        let (jobs, queue) = sync_channel::<Arc<Executable>>(QUEUE);
+        let (done, results) = sync_channel(QUEUE);
+        std::thread::Builder::new().name("table-builder".into()).spawn(move || {
+            while let Ok(executable) = queue.recv() {
+                let built = Built { executable: executable.id, table: build(&executable) };
+                if done.send(built).is_err() {
+                    return;
+                }
+            }
+        })?;
+        Ok(Self { jobs, results })
+    }
+
+    /// Asks for the table of a file; false when too many wait already.
+    pub(super) fn ask(&self, executable: &Arc<Executable>) -> bool {
+        !matches!(self.jobs.try_send(Arc::clone(executable)), Err(TrySendError::Full(_)))
+    }
+
+    /// What has been built since the last call.
+    pub(super) fn results(&self) -> impl Iterator<Item = Built> + '_ {
+        self.results.try_iter()
+    }
+}
+
+fn build(executable: &Executable) -> Result<(Arc<UnwindTable>, [u8; 32]), &'static str> {
+    let ExecutableKind::Elf { file, .. } = &executable.kind else { return Err("no_file") };
+    let table = cfi::build(file).map_err(|reason| reason.label())?;
+    let hash = table.hash_into(Sha256::new()).finalize().into();
+    Ok((Arc::new(table), hash))
+}

@@ -1,0 +1,125 @@
+//! Call frame information of an ELF file, as rows.
+//!
+//! Input: an open file. Output: its [`UnwindTable`]. Invariants: the file is read, never mapped; each entry is decoded
+//! once for each attempt of the encoder, in order of address; what cannot be said with a [`Rule`] is
+//! [`Rule::UNSUPPORTED`], never something else.
+//!
+//! `.eh_frame` comes first; `.debug_frame` fills the ranges that it lacks. Formats: DWARF 5, section 6.4, and the
+//! Linux Standard Base's chapter on `.eh_frame`.
+
+mod entries;
+mod expression;
+mod layout;
+mod machine;
+mod pieces;
+mod program;
+mod rows;
+
+use super::{Encoder, UnwindTable};
+use entries::{Entry, Kind, Section};
+use gimli::{BaseAddresses, DebugFrame, EhFrame, EndianSlice, LittleEndian};
+use profiler_common::unwind::rule::Rule;
+use std::cmp::Reverse;
+use std::fs::File;
+
+/// Bytes of a section.
+type Bytes<'a> = EndianSlice<'a, LittleEndian>;
+
+/// Code without entries between two functions that is shorter is padding: nothing executes it.
+const PADDING_BYTES: u64 = 16;
+
+/// Why a file gives no rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoTable {
+    /// It has no call frame information for its code.
+    #[error("the file has no call frame information")]
+    NoCfi,
+    /// Not an ELF file, or cut short.
+    #[error("the file is not a readable ELF file")]
+    Malformed,
+    /// Beyond what is looked at.
+    #[error("the file's call frame information is larger than what is looked at")]
+    TooLarge,
+    /// Neither x86_64 nor aarch64, or not little-endian ELF64.
+    #[error("the file is for another machine")]
+    UnsupportedMachine,
+    /// The disk refused.
+    #[error("the file cannot be read")]
+    ReadError,
+}
+
+impl NoTable {
+    /// The label value in `/metrics`.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::NoCfi => "no_cfi",
+            Self::Malformed => "malformed",
+            Self::TooLarge => "too_large",
+            Self::UnsupportedMachine => "unsupported_machine",
+            Self::ReadError => "read_error",
+        }
+    }
+}
+
+/// The rows of a file, by the addresses that its symbols use.
+pub fn build(file: &File) -> Result<UnwindTable, NoTable> {
+    let layout = layout::read(file)?;
+    let machine = layout.machine;
+    let bases = BaseAddresses::default().set_eh_frame(layout.eh_frame_address);
+    let mut frames = EhFrame::new(&layout.eh_frame, LittleEndian);
+    frames.set_address_size(8);
+    frames.set_vendor(machine.vendor);
+    let eh_frame = Section { frames, kind: Kind::EhFrame, content: &layout.eh_frame, bases: &bases, machine };
+    let mut frames = DebugFrame::new(&layout.debug_frame, LittleEndian);
+    frames.set_address_size(8);
+    frames.set_vendor(machine.vendor);
+    let debug_frame = Section { frames, kind: Kind::DebugFrame, content: &layout.debug_frame, bases: &bases, machine };
+    let entries = merge(eh_frame.entries(&layout.code)?, debug_frame.entries(&layout.code)?);
+    if entries.is_empty() {
+        return Err(NoTable::NoCfi);
+    }
+    UnwindTable::build(|encoder| {
+        let (mut eh_frame, mut debug_frame) = (eh_frame.decoder(), debug_frame.decoder());
+        feed(encoder, &entries, |encoder, entry, end| match entry.kind() {
+            Kind::EhFrame => eh_frame.rows(entry, end, |address, rule| encoder.push(address, rule)),
+            Kind::DebugFrame => debug_frame.rows(entry, end, |address, rule| encoder.push(address, rule)),
+        })
+    })
+}
+
+/// Both sections' entries by address: of several that begin at one, the shortest comes last, and of equals the first.
+fn merge(mut entries: Vec<Entry>, more: Vec<Entry>) -> Vec<Entry> {
+    let sort = |entries: &mut [Entry]| {
+        entries.sort_unstable_by_key(|entry| (entry.start, Reverse((entry.length, entry.place))))
+    };
+    sort(&mut entries);
+    let known = entries.len();
+    for entry in more {
+        let after = entries[..known].partition_point(|known| known.start <= entry.start);
+        if after == 0 || entries[after - 1].end() <= entry.start {
+            entries.push(entry);
+        }
+    }
+    sort(&mut entries);
+    entries
+}
+
+/// Feeds the rows of all entries; each holds until the next one begins.
+fn feed(
+    encoder: &mut Encoder,
+    entries: &[Entry],
+    mut rows: impl FnMut(&mut Encoder, Entry, u64) -> Result<(), NoTable>,
+) -> Result<(), NoTable> {
+    for (index, &entry) in entries.iter().enumerate() {
+        let next = entries.get(index + 1).map_or(u64::MAX, |next| next.start);
+        let end = entry.end().min(next);
+        if end > entry.start {
+            rows(encoder, entry, end)?;
+        }
+        if next - end >= PADDING_BYTES {
+            encoder.push(end, Rule::NONE);
+        }
+    }
+    Ok(())
+}
