@@ -89,7 +89,8 @@ impl<M: ChunkMemory + ProcessMemory> Store<M> {
 
     /// Stores a table; an error, and nothing stored, when there is no room.
     pub(super) fn add_table(&mut self, table: &UnwindTable) -> Result<StoredTable> {
-        let mut stored = StoredTable { base: table.base(), page_bits: table.page_bits(), ..StoredTable::default() };
+        let mut stored =
+            StoredTable { base: table.base(), page_bits: table.page_bits(), ..StoredTable::default() };
         let result = self.add_pages(table, &mut stored).and_then(|()| self.chunks.commit());
         if let Err(error) = result {
             self.remove_table(stored);
