@@ -129,7 +129,7 @@ fn spread(input: &mut Unstructured<'_>) -> Result<(u64, i32)> {
     };
     // A rule that holds for gigabytes fills as many pages: right, but slow.
     let distance = if distance > 1 << 22 && distance < 1 << 40 { distance & 0x3f_ffff } else { distance };
-    let times = if input.ratio(1, 16)? { input.int_in_range(1..=2048)? } else { 1 };
+    let times = if input.ratio(1, 16)? { input.int_in_range(1..=600)? } else { 1 };
     Ok((distance, if distance > 1 << 10 { 1 } else { times }))
 }
 
