@@ -3,12 +3,12 @@
 //! Input: events in order of time, `/proc`. Output: identities, and addresses in executables. Invariant: what other
 //! processes say is read with bounds; it can cost them their names, never the agent.
 
-mod elf;
+pub(crate) mod elf;
 mod executable;
 mod identity;
 mod jit;
 mod mapping;
-mod maps;
+pub(crate) mod maps;
 mod proc;
 mod root;
 mod service;

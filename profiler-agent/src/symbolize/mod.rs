@@ -11,7 +11,7 @@ mod arena;
 mod code_spans;
 mod debuginfo;
 mod debuginfod;
-mod demangle;
+pub(crate) mod demangle;
 mod go;
 mod growing;
 mod jit;

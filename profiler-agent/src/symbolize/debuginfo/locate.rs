@@ -105,7 +105,7 @@ pub(super) fn supplement_id(located: &Located) -> Option<Vec<u8>> {
 pub(super) fn fetched(file: File, build_id: &[u8]) -> Result<Located, Missing> {
     let sections = Sections::read(&file).map_err(|_| Missing::Mismatch)?;
     let is_right = sections.build_id == build_id;
-    let located = Located { file, path: PathBuf::new(), root: std::process::id(), sections };
+    let located = Located { file, path: PathBuf::new(), root: Root::default(), sections };
     if is_right { Ok(located) } else { Err(Missing::Mismatch) }
 }
 
