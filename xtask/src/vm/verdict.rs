@@ -11,7 +11,7 @@ const ROUNDS: usize = 3;
 const MIN_SAMPLES: u64 = 300;
 /// Of a second of CPU time.
 const MIN_SHORT_SAMPLES: u64 = 30;
-/// Share of samples that must be right: a few fall between two instructions that no table tells apart.
+/// Share of samples that must be right: one may hit the moment of exec or exit.
 const MIN_SHARE: f64 = 0.99;
 
 /// What the guest printed between its markers.
