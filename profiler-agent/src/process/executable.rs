@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::fs::{File, Metadata};
 use std::io::Write as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 /// Files kept open at most; those that no living process maps go first.
@@ -63,12 +63,14 @@ impl Executable {
         Self { id, path, kind, root: Root::default() }
     }
 
-    /// A file that this process can open by its path.
-    #[cfg(test)]
-    pub(crate) fn of_file(path: &std::path::Path) -> Self {
-        let file = File::open(path).unwrap();
-        let facts = elf::inspect(&file).unwrap();
-        Self::new(2, Arc::from(path.to_str().unwrap()), ExecutableKind::Elf { file, facts })
+    /// A file by its path as this process sees it.
+    ///
+    /// # Errors
+    /// It cannot be read, or is no ELF file.
+    pub fn of_file(path: &Path) -> Result<Self, Refusal> {
+        let file = File::open(path).map_err(|_| Refusal::NotFound)?;
+        let facts = elf::inspect(&file)?;
+        Ok(Self::new(2, Arc::from(path.to_string_lossy()), ExecutableKind::Elf { file, facts }))
     }
 
     /// The address that symbols of the file use for an offset in it.

@@ -40,7 +40,7 @@ fn a_unit_without_aranges_is_found_by_its_ranges() {
 fn files_have_their_folders() {
     let compiled = c(&["-g"]);
     let (mut names, _) = names(Duration::from_secs(3600));
-    let found = names.find(&Executable::of_file(&compiled.program), &[compiled.address("here")]);
+    let found = names.find(&Executable::of_file(&compiled.program).unwrap(), &[compiled.address("here")]);
     assert_eq!(&*found[0][0].file, compiled.path("a.c").canonicalize().unwrap().to_str().unwrap());
 }
 
