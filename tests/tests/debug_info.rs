@@ -234,6 +234,6 @@ fn functions_of_one_name() {
     let leaves = Leaves::record(&[folder.path().join("program").to_str().expect("a path")]);
     for expected in ["burn one.c:2", "burn two.c:2"] {
         let share = leaves.share(|sites| sites == [expected]);
-        assert!((share - 0.5).abs() < 0.15, "{expected} {share}: {:#?}", leaves.0);
+        assert!(share > 0.2, "{expected} {share}: {:#?}", leaves.0);
     }
 }
