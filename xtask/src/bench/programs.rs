@@ -1,7 +1,7 @@
 //! Real programs that keep the machine busy: whatever of them is installed.
 
 use super::Running;
-use crate::{places, shell};
+use crate::places;
 use anyhow::{Result, bail};
 use std::fs;
 
