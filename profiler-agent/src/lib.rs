@@ -10,6 +10,9 @@ pub mod config;
 pub mod doctor;
 pub mod exit;
 pub mod export;
+#[cfg(test)]
+pub mod fuzz;
+pub mod golang;
 pub mod history;
 pub mod host;
 pub mod otlp;

@@ -1,5 +1,7 @@
 //! `bench`: what the agent costs, measured on this machine.
 
+mod unwind;
+
 use crate::{build, places, shell};
 use anyhow::{Context, Result, bail};
 use std::fs;
@@ -22,6 +24,8 @@ pub(crate) struct Args {
 enum Name {
     /// CPU and memory of the agent and its kernel programs under a fixed load
     Overhead,
+    /// Time, memory and size of unwind tables of large files on this host
+    Unwind,
 }
 
 const FREQUENCIES: [u32; 3] = [19, 99, 997];
@@ -33,11 +37,9 @@ const SETTLED: Duration = Duration::from_secs(3);
 
 /// The verb.
 pub(crate) fn bench(args: &Args) -> Result<()> {
-    if !shell::is_root() {
-        return Err(shell::Exit(77, "sampling every CPU needs root: run the benchmark as root".to_owned()).into());
-    }
     match args.name {
         Name::Overhead => overhead(),
+        Name::Unwind => unwind::unwind(),
     }
 }
 
@@ -55,6 +57,9 @@ struct Cost {
 }
 
 fn overhead() -> Result<()> {
+    if !shell::is_root() {
+        return Err(shell::Exit(77, "sampling every CPU needs root: run the benchmark as root".to_owned()).into());
+    }
     let agent = build::agent(true)?;
     let burner = compile_burner()?;
     let load: Vec<Running> = (0..LOAD).map(|_| Running::start(&burner, &[])).collect::<Result<_>>()?;

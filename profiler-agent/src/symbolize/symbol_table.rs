@@ -92,6 +92,8 @@ pub(super) fn names(symbolizer: &Symbolizer, tables: &Tables<'_>, input: Input<&
         }
     };
     let answer = |symbolized: Symbolized<'_>| match symbolized {
+        // An offset into the table of names that hits the end of another name.
+        Symbolized::Sym(symbol) if symbol.name.is_empty() => Answer::Unknown("unnamed"),
         Symbolized::Sym(symbol) => {
             let name = RawName::Mangled(symbol.name.into_owned());
             Answer::Sites(vec![RawSite { name, file: Arc::from(""), line: 0 }])

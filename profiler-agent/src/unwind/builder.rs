@@ -1,9 +1,11 @@
 //! The thread that builds tables.
 
-use super::cfi;
+use super::cfi::{self, NoTable};
 use super::table::UnwindTable;
+use crate::golang::{self, Frames, Overlay, Pclntab};
 use crate::process::{Executable, ExecutableKind};
 use sha2::{Digest as _, Sha256};
+use std::fs::File;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
@@ -55,7 +57,23 @@ impl Builder {
 
 fn build(executable: &Executable) -> Result<(Arc<UnwindTable>, [u8; 32]), &'static str> {
     let ExecutableKind::Elf { file, .. } = &executable.kind else { return Err("no_file") };
-    let table = cfi::build(file).map_err(|reason| reason.label())?;
+    let table = table(file)?;
     let hash = table.hash_into(Sha256::new()).finalize().into();
     Ok((Arc::new(table), hash))
+}
+
+/// Rows from call frame information; of Go programs from Go's own table, with the C parts' beside them.
+pub(super) fn table(file: &File) -> Result<UnwindTable, &'static str> {
+    let go = Pclntab::open(file).and_then(|table| table.map(|table| Frames::load(&table, file)).transpose());
+    let Ok(Some(frames)) = go else { return cfi::build(file).map_err(|reason| reason.label()) };
+    let both = cfi::build_over(file, |encoder, feed| {
+        let mut overlay = Overlay::new(encoder, &frames);
+        feed(&mut |address, rule| overlay.push(address, rule))?;
+        overlay.finish();
+        Ok(())
+    });
+    match both {
+        Err(NoTable::NoCfi) => golang::table(file).map_err(|reason| reason.label())?.ok_or("no_cfi"),
+        both => both.map_err(|reason| reason.label()),
+    }
 }

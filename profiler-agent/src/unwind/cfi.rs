@@ -7,6 +7,7 @@
 //! `.eh_frame` comes first; `.debug_frame` fills the ranges that it lacks. Formats: DWARF 5, section 6.4, and the
 //! Linux Standard Base's chapter on `.eh_frame`.
 
+mod decoder;
 mod entries;
 mod expression;
 mod layout;
@@ -64,6 +65,19 @@ impl NoTable {
 
 /// The rows of a file, by the addresses that its symbols use.
 pub fn build(file: &File) -> Result<UnwindTable, NoTable> {
+    build_over(file, |encoder, feed| feed(&mut |address, rule| encoder.push(address, rule)))
+}
+
+/// What takes rows in order of address.
+pub type Push<'a> = dyn FnMut(u64, Rule) + 'a;
+/// What gives rows.
+pub type Feed<'a> = dyn FnOnce(&mut Push<'_>) -> Result<(), NoTable> + 'a;
+
+/// The same, every row going to the encoder through `over`.
+pub fn build_over(
+    file: &File,
+    over: impl Fn(&mut Encoder, Box<Feed<'_>>) -> Result<(), NoTable>,
+) -> Result<UnwindTable, NoTable> {
     let layout = layout::read(file)?;
     let machine = layout.machine;
     let bases = BaseAddresses::default().set_eh_frame(layout.eh_frame_address);
@@ -81,10 +95,13 @@ pub fn build(file: &File) -> Result<UnwindTable, NoTable> {
     }
     UnwindTable::build(|encoder| {
         let (mut eh_frame, mut debug_frame) = (eh_frame.decoder(), debug_frame.decoder());
-        feed(encoder, &entries, |encoder, entry, end| match entry.kind() {
-            Kind::EhFrame => eh_frame.rows(entry, end, |address, rule| encoder.push(address, rule)),
-            Kind::DebugFrame => debug_frame.rows(entry, end, |address, rule| encoder.push(address, rule)),
-        })
+        let rows = |push: &mut Push<'_>| {
+            feed(push, &entries, |push, entry, end| match entry.kind() {
+                Kind::EhFrame => eh_frame.rows(entry, end, push),
+                Kind::DebugFrame => debug_frame.rows(entry, end, push),
+            })
+        };
+        over(encoder, Box::new(rows))
     })
 }
 
@@ -107,19 +124,22 @@ fn merge(mut entries: Vec<Entry>, more: Vec<Entry>) -> Vec<Entry> {
 
 /// Feeds the rows of all entries; each holds until the next one begins.
 fn feed(
-    encoder: &mut Encoder,
+    push: &mut Push<'_>,
     entries: &[Entry],
-    mut rows: impl FnMut(&mut Encoder, Entry, u64) -> Result<(), NoTable>,
+    mut rows: impl FnMut(&mut Push<'_>, Entry, u64) -> Result<(), NoTable>,
 ) -> Result<(), NoTable> {
     for (index, &entry) in entries.iter().enumerate() {
         let next = entries.get(index + 1).map_or(u64::MAX, |next| next.start);
         let end = entry.end().min(next);
         if end > entry.start {
-            rows(encoder, entry, end)?;
+            rows(push, entry, end)?;
         }
         if next - end >= PADDING_BYTES {
-            encoder.push(end, Rule::NONE);
+            push(end, Rule::NONE);
         }
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -266,7 +266,7 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
             match file {
                 Some(File::With(index, _) | File::Again(index)) => match self.tables.get(index) {
                     Some(Table { stored: Some(stored), .. }) => {
-                        let address = executable.address_of(mapping.file_offset);
+                        let address = executable.start_of(mapping.file_offset);
                         tables.insert(*index);
                         stored.entries(mapping.start, mapping.end, mapping.start.wrapping_sub(address), &mut entries);
                     }
@@ -298,9 +298,7 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
         }
         let used: HashSet<u32> = self.told.values().flat_map(|told| told.tables.iter().copied()).collect();
         let now_ns = self.now_ns;
-        let unused = |(index, table): &(&u32, &Table)| {
-            !used.contains(index) && table.used_ns + KEEP_UNUSED_NS < now_ns
-        };
+        let unused = |(index, table): &(&u32, &Table)| !used.contains(index) && table.used_ns + KEEP_UNUSED_NS < now_ns;
         let unused: Vec<u32> = self.tables.iter().filter(unused).map(|(index, _)| *index).collect();
         unused.into_iter().for_each(|index| self.remove(index));
         self.drop_own_copies();

@@ -35,10 +35,16 @@ kinds! {
         FP_DEREF = 8,
         /// `registers[register] + cfa_offset`, in the innermost frame only.
         REGISTER = 9,
-        /// Go's `runtime.systemstack`: the caller is on the goroutine's stack. With `g = *(thread pointer - 8)`,
-        /// `m = *(g + 48)` and `user = *(m + cfa_offset)`: `sp = *(user + fp_offset)`, `pc = *(sp - 8)`,
-        /// `fp = *(user + extra)`.
-        GO_SYSTEMSTACK = 10,
+        /// Go's scheduler stack: the caller's registers are those that a goroutine saved when it left its own stack.
+        /// `(pc, sp, fp, link) = (*(user + 64), *(user + 56), *(user + extra), *(user + extra - 8))`, with `user`, by
+        /// the kind of return address:
+        /// - [`BELOW_CFA`](super::ra::BELOW_CFA): `*(*(g + 48) + cfa_offset)`, `g` being `*(thread pointer + fp_offset)`
+        ///   or, where [`Rule::register`](super::Rule::register) is not 0, that register of the innermost frame;
+        /// - any other: `*(sp + cfa_offset)`.
+        GO_SAVED = 10,
+        /// `(pc, sp, fp) = (*(fp + 8), fp + cfa_offset, *fp)`, on whatever stack that is; where `fp` is 0, the
+        /// outermost frame. Go's functions that change stacks keep the frame pointer.
+        FP_SWITCH = 11,
         /// In a packed rule: bits 4..32 are where the [`Rule`](super::Rule) lies, in steps of 4 bytes from its page.
         WIDE = 15,
     }
@@ -81,7 +87,7 @@ kinds! {
 pub struct Rule {
     /// One of [`cfa`].
     pub cfa: u8,
-    /// For [`cfa::REGISTER`]: slot in the kernel's `struct pt_regs` (x86_64) or `struct user_pt_regs` (aarch64).
+    /// For [`cfa::REGISTER`] and [`cfa::GO_SAVED`]: slot in the kernel's `struct pt_regs` (x86_64) or `struct user_pt_regs` (aarch64).
     pub register: u8,
     /// One of [`fp`].
     pub fp: u8,

@@ -59,7 +59,8 @@ pub trait Stack {
     fn thread_pointer(&self) -> Option<u64>;
 }
 
-/// The caller's frame, by a rule. `SIGNAL` and `GO_SYSTEMSTACK` may go to another stack; any other step must go up.
+/// The caller's frame, by a rule. `SIGNAL`, `GO_SAVED` and `FP_SWITCH` may go to another stack; any other step must go
+/// up.
 #[inline(always)]
 pub fn step<A: Arch>(cursor: Cursor, rule: Rule, stack: &impl Stack) -> Result<Cursor, UnwindStop> {
     let offset = rule.cfa_offset as i64 as u64;
@@ -74,7 +75,8 @@ pub fn step<A: Arch>(cursor: Cursor, rule: Rule, stack: &impl Stack) -> Result<C
         rule::cfa::SP_DEREF => read(cursor.sp.wrapping_add(offset))?.wrapping_add(rule.extra as i64 as u64),
         rule::cfa::FP_DEREF => read(cursor.fp.wrapping_add(offset))?.wrapping_add(rule.extra as i64 as u64),
         rule::cfa::REGISTER => innermost(cursor, stack, u32::from(rule.register))?.wrapping_add(offset),
-        rule::cfa::GO_SYSTEMSTACK => return step_go::<A>(cursor, rule, stack),
+        rule::cfa::GO_SAVED => return step_go::<A>(cursor, rule, stack),
+        rule::cfa::FP_SWITCH => return step_frame::<A>(cursor, offset, stack),
         _ => return Err(UnwindStop::UnsupportedRule),
     };
     if cfa < cursor.sp || (cfa == cursor.sp && cursor.flags & EXACT == 0) {
@@ -101,15 +103,24 @@ pub fn step<A: Arch>(cursor: Cursor, rule: Rule, stack: &impl Stack) -> Result<C
 /// `(pc, sp, fp) = (*(fp + 8), fp + 16, *fp)`; on aarch64 the pair lies at x29 in the same order.
 #[inline(always)]
 pub fn step_frame_pointer<A: Arch>(cursor: Cursor, stack: &impl Stack) -> Result<Cursor, UnwindStop> {
+    if cursor.fp != 0 && cursor.fp < cursor.sp {
+        return Err(UnwindStop::BadFramePointer);
+    }
+    step_frame::<A>(cursor, 16, stack)
+}
+
+/// `(pc, sp, fp) = (*(fp + 8), fp + size, *fp)`, wherever that is.
+#[inline(always)]
+fn step_frame<A: Arch>(cursor: Cursor, size: u64, stack: &impl Stack) -> Result<Cursor, UnwindStop> {
     if cursor.fp == 0 {
         return Err(UnwindStop::Root);
     }
-    if cursor.fp < cursor.sp || cursor.fp & 7 != 0 {
+    if cursor.fp & 7 != 0 {
         return Err(UnwindStop::BadFramePointer);
     }
     let fp = stack.word(cursor.fp).ok_or(UnwindStop::BadMemory)?;
-    let pc = stack.word(cursor.fp + 8).ok_or(UnwindStop::BadMemory)?;
-    caller::<A>(pc, cursor.fp + 16, fp)
+    let pc = stack.word(cursor.fp.wrapping_add(8)).ok_or(UnwindStop::BadMemory)?;
+    caller::<A>(pc, cursor.fp.wrapping_add(size), fp)
 }
 
 /// A frame whose caller is at a return address; none where the outermost frame returns to.
@@ -136,23 +147,28 @@ fn step_signal<A: Arch>(cursor: Cursor, stack: &impl Stack) -> Result<Cursor, Un
     Ok(Cursor { pc: at(pc)?, sp: at(sp)?, fp: at(fp)?, link, flags: EXACT })
 }
 
-/// See [`rule::cfa::GO_SYSTEMSTACK`]; without the goroutine at hand its caller's caller is reached by frame pointer.
+/// See [`rule::cfa::GO_SAVED`].
 #[inline(always)]
 fn step_go<A: Arch>(cursor: Cursor, rule: Rule, stack: &impl Stack) -> Result<Cursor, UnwindStop> {
-    let goroutine = || {
-        let g = stack.word(stack.thread_pointer()?.wrapping_sub(8))?;
-        let m = stack.word(g.wrapping_add(48))?;
-        let user = stack.word(m.wrapping_add(rule.cfa_offset as i64 as u64))?;
-        let sp = stack.word(user.wrapping_add(rule.fp_offset as i64 as u64))?;
-        let fp = stack.word(user.wrapping_add(rule.extra as i64 as u64))?;
-        Some((stack.word(sp.wrapping_sub(8))?, sp, fp))
+    let read = |address: u64| stack.word(address).ok_or(UnwindStop::BadMemory);
+    let field = |base: u64, offset: i32| read(base.wrapping_add(offset as i64 as u64));
+    let user = if rule.ra == rule::ra::BELOW_CFA {
+        let g = if rule.register == 0 {
+            field(stack.thread_pointer().ok_or(UnwindStop::BadMemory)?, rule.fp_offset)?
+        } else {
+            stack.register(u32::from(rule.register)).ok_or(UnwindStop::UnsupportedRule)?
+        };
+        field(field(g, 48)?, rule.cfa_offset)?
+    } else {
+        field(cursor.sp, rule.cfa_offset)?
     };
-    if let Some((pc, sp, fp)) = goroutine() {
-        return caller::<A>(pc, sp, fp);
+    if user == 0 {
+        // The scheduler's own work: it has left the goroutine.
+        return Err(UnwindStop::Root);
     }
-    let fp = stack.word(cursor.fp).ok_or(UnwindStop::BadMemory)?;
-    let pc = stack.word(cursor.fp.wrapping_add(8)).ok_or(UnwindStop::BadMemory)?;
-    caller::<A>(pc, cursor.fp.wrapping_add(16), fp)
+    let link = if A::LINK_REGISTER { field(user, rule.extra.wrapping_sub(8))? } else { 0 };
+    let (pc, sp, fp) = (field(user, 64)?, field(user, 56)?, field(user, rule.extra)?);
+    if pc == 0 { Err(UnwindStop::Root) } else { Ok(Cursor { pc, sp, fp, link, flags: EXACT }) }
 }
 
 #[inline(always)]

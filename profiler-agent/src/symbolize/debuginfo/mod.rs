@@ -140,3 +140,6 @@ fn mini_symbols(file: &File, sections: &Sections) -> Option<File> {
     file.write_all(&unpacked).ok()?;
     Some(file)
 }
+
+#[cfg(test)]
+mod tests;
