@@ -36,7 +36,8 @@ impl JitCode {
     /// None when the process says nothing, or lives no more.
     fn find(key: ProcessKey, mappings: &Mappings, names: &Naming) -> Option<Self> {
         let status = Status::parse(&proc::status(key.tgid)?)?;
-        let dump = mappings.iter().find(|mapping| mapping.path.ends_with(&format!("/jit-{}.dump", status.inner_pid)));
+        let name = format!("/jit-{}.dump", status.inner_pid);
+        let dump = mappings.iter().find(|mapping| mapping.path.ends_with(&name));
         let jitdump = dump.and_then(|mapping| open_mapped(key.tgid, mapping, &[key.tgid]));
         let found = Self { perf_map: perf_map(key, &status), jitdump };
         let says = found.perf_map.is_some() || found.jitdump.is_some();

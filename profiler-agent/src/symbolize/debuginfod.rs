@@ -185,7 +185,7 @@ impl Shared {
 
 fn is_build_id(text: &str) -> bool {
     BUILD_ID_DIGITS.contains(&text.len())
-        && text.len() % 2 == 0
+        && text.len().is_multiple_of(2)
         && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 

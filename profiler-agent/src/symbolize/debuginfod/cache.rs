@@ -6,13 +6,12 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// Under this name a file stands while it comes; one at a time.
-const PART: &str = "incoming.part";
-
 /// The folder; nobody else may write to it.
 pub(super) struct Cache {
     folder: PathBuf,
     max_bytes: u64,
+    /// Where a file stands while it comes, one at a time; another agent may use the same folder.
+    part: PathBuf,
 }
 
 impl Cache {
@@ -24,7 +23,8 @@ impl Cache {
         if !is_own || metadata.mode() & 0o022 != 0 {
             return Err(io::Error::other("others may write to it"));
         }
-        let cache = Self { folder: folder.to_owned(), max_bytes };
+        let part = folder.join(format!("{:016x}.part", rand::random::<u64>()));
+        let cache = Self { folder: folder.to_owned(), max_bytes, part };
         cache.evict()?;
         Ok(cache)
     }
@@ -39,17 +39,16 @@ impl Cache {
 
     /// An empty file for what comes.
     pub(super) fn part(&self) -> io::Result<File> {
-        let path = self.folder.join(PART);
-        match std::fs::remove_file(&path) {
+        match std::fs::remove_file(&self.part) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
+        OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&self.part)
     }
 
     /// What came is the file of this build ID.
     pub(super) fn put(&self, build_id: &str) -> io::Result<()> {
-        std::fs::rename(self.folder.join(PART), self.path(build_id))?;
+        std::fs::rename(&self.part, self.path(build_id))?;
         self.evict()
     }
 
@@ -104,7 +103,7 @@ mod tests {
         put(&cache, "dddd", 0);
         let kept = ["aaaa", "bbbb", "cccc", "dddd"].map(|build_id| cache.get(build_id).is_some());
         assert_eq!(kept, [true, false, true, true]);
-        // One left over from a run that was killed.
+        // One left over from a request that failed.
         drop(cache.part().unwrap());
         assert!(cache.part().is_ok());
         let again = Cache::open(&folder.path().join("a/b"), 8192).unwrap();

@@ -3,6 +3,8 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+type Script = Box<dyn Fn(&str) -> Vec<u8> + Send>;
+
 /// Answers every request with the same bytes, or by its path.
 struct Server {
     url: Endpoint,
@@ -122,7 +124,7 @@ fn hostile_answers_are_refused() {
     let (file, build_id) = own();
     let other_id = "ab".repeat(20);
     let wrong = file.clone();
-    let cases: [(&str, Box<dyn Fn(&str) -> Vec<u8> + Send>, &str); 7] = [
+    let cases: [(&str, Script, &str); 7] = [
         ("mismatch", Box::new(move |_| ok(&wrong)), &other_id),
         ("mismatch", Box::new(|_| ok(b"no ELF file")), &build_id),
         ("failed", Box::new(|_| b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf".to_vec()), &build_id),
