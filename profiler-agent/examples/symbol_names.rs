@@ -2,12 +2,14 @@
 //! of CPU time until the first has its name, those for all others, those for all again, the KiB of memory that this
 //! added to the process at most, how many have a name, and how many a source line.
 
+mod figures;
+
+use figures::{cpu_us, peak_kib};
 use profiler_agent::process::{Executable, ExecutableKind};
 use profiler_agent::symbolize::Names;
 use profiler_agent::telemetry::metrics::Metrics;
 use profiler_agent::unwind::cfi;
 use profiler_common::unwind::Rule;
-use rustix::time::{ClockId, clock_gettime};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -52,16 +54,4 @@ fn addresses(executable: &Executable) -> Vec<u64> {
     let bytes = (table.page_count() as u64) << table.page_bits();
     let places = (0..ADDRESSES).map(|index| table.base() + index * bytes / ADDRESSES);
     places.filter(|&address| table.rule(address) != Rule::NONE).collect()
-}
-
-/// CPU time of this thread: other programs do not count.
-fn cpu_us() -> u64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1000
-}
-
-fn peak_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
-    line.trim().trim_end_matches(" kB").parse().unwrap_or(0)
 }
