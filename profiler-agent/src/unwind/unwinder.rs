@@ -25,6 +25,8 @@ const KEEP_UNUSED_NS: u64 = 60_000_000_000;
 const KEEP_OWN_NS: u64 = 30_000_000_000;
 /// Bytes of tables in the agent's own memory.
 const MAX_OWN_BYTES: usize = 16 << 20;
+/// Files remembered before those without rows are forgotten: they are looked at again when they are met again.
+const MAX_FILES: usize = 16_384;
 /// How often is looked for what can go.
 const SWEEP_NS: u64 = 1_000_000_000;
 
@@ -314,6 +316,9 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
         let unused = |(index, table): &(&u32, &Table)| !used.contains(index) && table.used_ns + KEEP_UNUSED_NS < now_ns;
         let unused: Vec<u32> = self.tables.iter().filter(unused).map(|(index, _)| *index).collect();
         unused.into_iter().for_each(|index| self.remove(index));
+        if self.files.len() > MAX_FILES {
+            self.files.retain(|_, file| !matches!(file, File::Without));
+        }
         self.drop_own_copies();
         self.report();
     }
