@@ -38,6 +38,15 @@ impl Job {
         let command = format!("{} {}", program.display(), arguments.join(" "));
         Self { name: name.to_owned(), command, chains, names: None }
     }
+
+    /// Runs another process of the program first, whose samples do not count: for stacks that reach farther than what
+    /// is copied of a stack while its file has no table. How many samples that costs is what first_samples.rs is about.
+    #[must_use]
+    pub fn known(mut self, program: &Path, arguments: &[&str]) -> Self {
+        self.command =
+            format!("sh -c '{0} {1} > {0}.first; exec {2}'", program.display(), arguments.join(" "), self.command);
+        self
+    }
 }
 
 /// Jobs whose recording is over.
