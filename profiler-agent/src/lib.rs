@@ -10,6 +10,8 @@ pub mod config;
 pub mod doctor;
 pub mod exit;
 pub mod export;
+#[cfg(test)]
+pub mod fuzz;
 pub mod golang;
 pub mod history;
 pub mod host;

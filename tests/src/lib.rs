@@ -1,13 +1,18 @@
 //! What the tests share: the agent as a user runs it, workloads with known truth, real servers, a real browser.
 
 pub mod agent;
+pub mod batch;
+pub mod builds;
 pub mod cgroup;
+pub mod chain;
 pub mod go;
 pub mod hostile;
 pub mod ledger;
 pub mod page_api;
 pub mod pyroscope;
 pub mod recorded;
+pub mod rows;
+pub mod stacks;
 pub mod stub;
 pub mod webdriver;
 pub mod workload;

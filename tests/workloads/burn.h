@@ -18,7 +18,7 @@ static double cpu(void) {
 // Rounds, times 1 to 16 in a pseudo-random row. Work that repeats every millisecond falls into step with a sampler that
 // fires every millisecond, and one part of it is then seen more often than it ran.
 __attribute__((unused)) static long varied(long rounds) {
-    static _Thread_local unsigned long state = 1;
+    static __thread unsigned long state = 1;
     state = state * 6364136223846793005UL + 1442695040888963407UL;
     return rounds * (long)(1 + (state >> 60));
 }

@@ -5,6 +5,7 @@
 mod bench;
 mod bpf;
 mod build;
+mod fuzz;
 mod lint;
 mod places;
 mod run;
@@ -42,6 +43,8 @@ enum Verb {
     Verify,
     /// Boot the kernels of the matrix in emulated machines and profile a known program in each
     Vm(vm::Args),
+    /// Feed every reader of foreign bytes with wrong ones
+    Fuzz(fuzz::Args),
     /// Measure
     Bench(bench::Args),
 }
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Verb::Bpf(args) => bpf::bpf(&args),
         Verb::Verify => verify::verify(None),
         Verb::Vm(args) => vm::vm(&args),
+        Verb::Fuzz(args) => fuzz::fuzz(&args),
         Verb::Bench(args) => bench::bench(&args),
     };
     match result {

@@ -2,7 +2,7 @@
 //!
 //! Ends with `N passed, N failed` over all parts, alone on its line.
 
-use crate::{bpf, build, lint, places, setup, shell, verify, vm};
+use crate::{bpf, build, fuzz, lint, places, setup, shell, verify, vm};
 use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
@@ -13,7 +13,7 @@ use std::time::Instant;
 /// Arguments of `test`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only this: a part (lint, bpf, verify, vm, unit), a file of tests/tests, or tests with this in their name
+    /// Only this: a part (lint, bpf, verify, vm, fuzz, unit), a file of tests/tests, or tests with this in their name
     filter: Option<String>,
     /// Every version, soaks, outages, the full matrix
     #[arg(long)]
@@ -63,8 +63,13 @@ pub(crate) fn test(args: &Args) -> Result<()> {
 type Check = fn(bool) -> Result<()>;
 
 /// Parts that are one test each.
-const PARTS: &[(&str, Check)] =
-    &[("lint", |_| lint::lint()), ("bpf", |_| bpf::check()), ("verify", |_| verify::verify(None)), ("vm", vm::test)];
+const PARTS: &[(&str, Check)] = &[
+    ("lint", |_| lint::lint()),
+    ("bpf", |_| bpf::check()),
+    ("verify", |_| verify::verify(None)),
+    ("vm", vm::test),
+    ("fuzz", |_| fuzz::short()),
+];
 
 fn filtered(filter: &str, long: bool, report: &mut Report) -> Result<()> {
     if filter == "unit" {

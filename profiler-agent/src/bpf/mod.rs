@@ -6,7 +6,7 @@
 
 pub mod btf;
 mod counters;
-mod event;
+pub(crate) mod event;
 mod load;
 pub mod offsets;
 mod perf;

@@ -35,10 +35,8 @@ pub fn config(btf: &Btf, hierarchies: &Hierarchies) -> Result<Config, BtfError> 
         cgroup_parent: btf.offset("cgroup", "self.parent")?,
         cgroup_kn: btf.offset("cgroup", "kn")?,
         kernfs_id: btf.offset("kernfs_node", "id")?,
-        task_thread_pointer: btf.offset(
-            "task_struct",
-            if cfg!(target_arch = "x86_64") { "thread.fsbase" } else { "thread.uw.tp_value" },
-        )?,
+        task_thread_pointer: btf
+            .offset("task_struct", if cfg!(target_arch = "x86_64") { "thread.fsbase" } else { "thread.uw.tp_value" })?,
         ..Config::EMPTY
     })
 }

@@ -23,7 +23,7 @@ pub use setting::{Arity, Command, Heading, SETTINGS, Setting};
 pub use show::show;
 
 use crate::bpf::Clock;
-use crate::export::ExportConfig;
+use crate::export::{Endpoint, ExportConfig};
 use crate::otlp::LabelStyle;
 use crate::process::NameSource;
 use std::net::SocketAddr;
@@ -75,6 +75,8 @@ pub struct RunConfig {
     pub export: ExportConfig,
     /// Length of a window.
     pub interval: Duration,
+    /// Servers that are asked for debug info.
+    pub debuginfod: Vec<Endpoint>,
     /// Where the page listens; none for no page.
     pub listen: Option<SocketAddr>,
     /// Token for the page off loopback.

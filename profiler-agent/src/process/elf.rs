@@ -55,27 +55,45 @@ struct Segment {
     file_offset: u64,
     file_bytes: u64,
     address: u64,
+    is_executable: bool,
+}
+
+impl Segment {
+    fn address_of(&self, file_offset: u64) -> u64 {
+        self.address.wrapping_sub(self.file_offset).wrapping_add(file_offset)
+    }
+
+    fn holds(&self, file_offset: u64) -> bool {
+        (self.file_offset..self.file_offset.saturating_add(self.file_bytes)).contains(&file_offset)
+    }
+
+    /// The kernel maps whole pages: an offset just below a segment belongs to it, too.
+    fn holds_page_of(&self, file_offset: u64) -> bool {
+        let start = self.file_offset - self.file_offset % 4096;
+        (start..self.file_offset.saturating_add(self.file_bytes)).contains(&file_offset)
+    }
 }
 
 impl ElfFacts {
-    /// The address that symbols use for an offset in the file. The kernel maps whole pages: an offset just below a
-    /// segment belongs to it.
+    /// The address that symbols use for an offset in the file at which there is code.
     #[must_use]
     pub fn address_of(&self, file_offset: u64) -> u64 {
-        let page = 4096;
-        let inside = |segment: &&Segment| {
-            let start = segment.file_offset - segment.file_offset % page;
-            file_offset >= start && file_offset < segment.file_offset.saturating_add(segment.file_bytes)
-        };
-        self.segments
-            .iter()
-            .find(inside)
-            .map_or(file_offset, |segment| segment.address.wrapping_sub(segment.file_offset).wrapping_add(file_offset))
+        let within = self.segments.iter().find(|segment| segment.is_executable && segment.holds(file_offset));
+        within.map_or_else(|| self.start_of(file_offset), |segment| segment.address_of(file_offset))
+    }
+
+    /// The same for the offset at which a mapping of code begins: in a page that two segments share, it is the later
+    /// one's.
+    #[must_use]
+    pub fn start_of(&self, file_offset: u64) -> u64 {
+        let holding = self.segments.iter().filter(|segment| segment.holds_page_of(file_offset));
+        let segment = holding.max_by_key(|segment| (segment.is_executable, segment.file_offset));
+        segment.map_or(file_offset, |segment| segment.address_of(file_offset))
     }
 }
 
 /// Reads the headers.
-pub(super) fn inspect(file: &File) -> Result<ElfFacts, Refusal> {
+pub(crate) fn inspect(file: &File) -> Result<ElfFacts, Refusal> {
     let cache = ReadCache::new(file);
     let ident = cache.read_bytes_at(0, 16).map_err(|()| Refusal::Malformed)?;
     match (&ident[..4], format::FileClass(ident[4])) {
@@ -99,6 +117,7 @@ fn inspect_class<'data, H: FileHeader<Endian = Endianness>, R: ReadRef<'data>>(d
             file_offset: segment.p_offset(endian).into(),
             file_bytes: segment.p_filesz(endian).into(),
             address: segment.p_vaddr(endian).into(),
+            is_executable: segment.p_flags(endian).contains(format::PF_X),
         })
         .collect();
     if segments.is_empty() {
@@ -156,12 +175,19 @@ mod tests {
 
     #[test]
     fn addresses_follow_the_segments() {
+        let segment =
+            |file_offset, address, is_executable| Segment { file_offset, file_bytes: 0x100, address, is_executable };
         let facts = ElfFacts {
-            segments: vec![Segment { file_offset: 0x1040, file_bytes: 0x100, address: 0x40_2040 }],
+            segments: vec![
+                segment(0x1000, 0x1000, false),
+                segment(0x1040, 0x40_2040, true),
+                segment(0x1140, 0x40_3140, true),
+            ],
             build_id: Arc::from(""),
         };
         assert_eq!(facts.address_of(0x1050), 0x40_2050);
-        assert_eq!(facts.address_of(0x1000), 0x40_2000);
+        assert_eq!(facts.address_of(0x1150), 0x40_3150);
+        assert_eq!(facts.start_of(0x1000), 0x40_3000, "the page of two segments");
         assert_eq!(facts.address_of(0x9000), 0x9000);
     }
 }

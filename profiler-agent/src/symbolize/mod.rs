@@ -10,7 +10,8 @@
 mod arena;
 mod code_spans;
 mod debuginfo;
-mod demangle;
+mod debuginfod;
+pub(crate) mod demangle;
 mod go;
 mod growing;
 mod jit;
@@ -26,5 +27,6 @@ mod source;
 mod symbol_file;
 mod symbol_table;
 
+pub use debuginfod::{DebugFile, Debuginfod, DebuginfodOptions};
 pub use names::{Names, Site};
 pub use profile::symbolize;

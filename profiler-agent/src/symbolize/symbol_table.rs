@@ -26,7 +26,7 @@ struct SymbolTables(Vec<Symbols>);
 ///
 /// # Errors
 /// There is no function in any.
-pub(super) fn open(executable: &Executable, _: &Context) -> Result<Box<dyn Source>, NotOpened> {
+pub(super) fn open(executable: &Executable, context: &Context) -> Result<Box<dyn Source>, NotOpened> {
     let ExecutableKind::Elf { file, .. } = &executable.kind else {
         return Err(NotOpened::Never(source::without_sources(&executable.kind)));
     };
@@ -35,7 +35,7 @@ pub(super) fn open(executable: &Executable, _: &Context) -> Result<Box<dyn Sourc
     if full.functions > 0 {
         return Ok(Box::new(SymbolTables(vec![Symbols::new(full)])));
     }
-    let others = debuginfo::symbol_files(executable, file);
+    let others = debuginfo::symbol_files(executable, file, context);
     let others = others.iter().filter_map(|file| symbol_file::extract(file, Table::Full).ok());
     let own = symbol_file::extract(file, Table::Dynamic).map_err(never)?;
     let tables = others.chain([own]).filter(|copy| copy.functions > 0).map(Symbols::new);
@@ -92,6 +92,8 @@ pub(super) fn names(symbolizer: &Symbolizer, tables: &Tables<'_>, input: Input<&
         }
     };
     let answer = |symbolized: Symbolized<'_>| match symbolized {
+        // An offset into the table of names that hits the end of another name.
+        Symbolized::Sym(symbol) if symbol.name.is_empty() => Answer::Unknown("unnamed"),
         Symbolized::Sym(symbol) => {
             let name = RawName::Mangled(symbol.name.into_owned());
             Answer::Sites(vec![RawSite { name, file: Arc::from(""), line: 0 }])

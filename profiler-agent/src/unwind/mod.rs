@@ -7,9 +7,9 @@
 mod builder;
 pub mod cfi;
 mod chunks;
-mod finish;
+pub(crate) mod finish;
 mod store;
-mod table;
+pub(crate) mod table;
 mod unwinder;
 
 pub use chunks::ChunkMemory;

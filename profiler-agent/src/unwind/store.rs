@@ -37,12 +37,18 @@ impl StoredTable {
     pub(super) fn entries(&self, start: u64, end: u64, bias: u64, into: &mut Vec<MappingEntry>) {
         let (page_bits, span) = (self.page_bits, u64::from(MAX_PAGES) << self.page_bits);
         let mut at = start;
+        // What lies before the first page has no rows.
+        let before = self.base.saturating_sub(start.wrapping_sub(bias)).min(end - start);
+        if before > 0 {
+            into.push(without_rows(start, start + before));
+            at += before;
+        }
         while at < end {
             let distance = at.wrapping_sub(bias).wrapping_sub(self.base);
             let number = distance / span;
             let directory = usize::try_from(number).ok().and_then(|number| self.directories.get(number));
             let Some(&(directory, pages)) = directory else {
-                into.push(MappingEntry { start: at, end, ..without_rows(at, end) });
+                into.push(without_rows(at, end));
                 return;
             };
             let stop = at.saturating_add(span - distance % span).min(end);
@@ -89,8 +95,7 @@ impl<M: ChunkMemory + ProcessMemory> Store<M> {
 
     /// Stores a table; an error, and nothing stored, when there is no room.
     pub(super) fn add_table(&mut self, table: &UnwindTable) -> Result<StoredTable> {
-        let mut stored =
-            StoredTable { base: table.base(), page_bits: table.page_bits(), ..StoredTable::default() };
+        let mut stored = StoredTable { base: table.base(), page_bits: table.page_bits(), ..StoredTable::default() };
         let result = self.add_pages(table, &mut stored).and_then(|()| self.chunks.commit());
         if let Err(error) = result {
             self.remove_table(stored);

@@ -99,7 +99,7 @@ impl UnwindTable {
 }
 
 #[derive(Clone, Copy)]
-struct Slice<'a>(&'a [u8]);
+pub(crate) struct Slice<'a>(pub(crate) &'a [u8]);
 
 impl Slice<'_> {
     fn read<const N: usize>(self, at: u32) -> [u8; N] {

@@ -11,6 +11,7 @@ use super::table::UnwindTable;
 use crate::bpf::Sample;
 use crate::process::{CodeAddress, ExecutableKind, ProcessKey, ProcessTable};
 use crate::telemetry::metrics::{Metric, Metrics};
+use profiler_common::outcome::UnwindStop;
 use profiler_common::unwind::Rule;
 use profiler_common::unwind::place::{MappingEntry, kind};
 use std::collections::{HashMap, HashSet};
@@ -113,10 +114,22 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
             Some(code) => self.lookup(&code),
             None => Lookup::Rule(Rule::NONE),
         });
-        if finished && self.is_told(key) {
-            self.stale.insert(key);
+        if finished {
+            self.finished(sample, key);
         }
         finished
+    }
+
+    /// The kernel program is told about the process, now that the tables are there. A stack that is deeper than what is
+    /// copied cannot wait for more copies.
+    fn finished(&mut self, sample: &Sample, key: ProcessKey) {
+        let Some(told) = self.told.get_mut(&key) else { return };
+        if sample.header.stop == UnwindStop::CopyShort as u32 {
+            told.copies = told.copies.max(COPIES_FIRST);
+        }
+        if told.copies >= COPIES_FIRST {
+            self.stale.insert(key);
+        }
     }
 
     /// The same without waiting for tables: the frame pointer is followed where they are missing.
@@ -266,7 +279,7 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
             match file {
                 Some(File::With(index, _) | File::Again(index)) => match self.tables.get(index) {
                     Some(Table { stored: Some(stored), .. }) => {
-                        let address = executable.address_of(mapping.file_offset);
+                        let address = executable.start_of(mapping.file_offset);
                         tables.insert(*index);
                         stored.entries(mapping.start, mapping.end, mapping.start.wrapping_sub(address), &mut entries);
                     }
@@ -298,9 +311,7 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
         }
         let used: HashSet<u32> = self.told.values().flat_map(|told| told.tables.iter().copied()).collect();
         let now_ns = self.now_ns;
-        let unused = |(index, table): &(&u32, &Table)| {
-            !used.contains(index) && table.used_ns + KEEP_UNUSED_NS < now_ns
-        };
+        let unused = |(index, table): &(&u32, &Table)| !used.contains(index) && table.used_ns + KEEP_UNUSED_NS < now_ns;
         let unused: Vec<u32> = self.tables.iter().filter(unused).map(|(index, _)| *index).collect();
         unused.into_iter().for_each(|index| self.remove(index));
         self.drop_own_copies();

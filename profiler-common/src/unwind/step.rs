@@ -162,6 +162,10 @@ fn step_go<A: Arch>(cursor: Cursor, rule: Rule, stack: &impl Stack) -> Result<Cu
     } else {
         field(cursor.sp, rule.cfa_offset)?
     };
+    if user == 0 {
+        // The scheduler's own work: it has left the goroutine.
+        return Err(UnwindStop::Root);
+    }
     let link = if A::LINK_REGISTER { field(user, rule.extra.wrapping_sub(8))? } else { 0 };
     let (pc, sp, fp) = (field(user, 64)?, field(user, 56)?, field(user, rule.extra)?);
     if pc == 0 { Err(UnwindStop::Root) } else { Ok(Cursor { pc, sp, fp, link, flags: EXACT }) }

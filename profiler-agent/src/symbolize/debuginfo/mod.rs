@@ -18,6 +18,7 @@ mod sections;
 mod unit;
 mod units;
 
+use super::debuginfod::DebugFile;
 use super::source::{Context, NotOpened, Source};
 use crate::process::{Executable, ExecutableKind, Refusal};
 use crate::telemetry::metrics::Metric;
@@ -42,11 +43,37 @@ pub(super) fn open(executable: &Executable, context: &Context) -> Result<Box<dyn
     if context.budget.is_over() {
         return Err(NotOpened::Later);
     }
-    let info = context.budget.spend(|| read(executable, file, context));
-    info.map(|info| Box::new(info) as Box<dyn Source>).map_err(NotOpened::Never)
+    let info = context.budget.spend(|| read(executable, file, context))?;
+    Ok(Box::new(info))
 }
 
-fn read(executable: &Executable, file: &File, context: &Context) -> Result<DebugInfo, &'static str> {
+impl From<&'static str> for NotOpened {
+    fn from(reason: &'static str) -> Self {
+        Self::Never(reason)
+    }
+}
+
+/// Build ID of a file in lower-case hexadecimal, none without one.
+pub(super) fn build_id(file: &File) -> Option<String> {
+    let build_id = Sections::read(file).ok()?.build_id;
+    (!build_id.is_empty()).then(|| hexadecimal(&build_id))
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What a debuginfod server has, where one is asked.
+fn fetched(build_id: &[u8], context: &Context) -> Result<Located, NotOpened> {
+    let debuginfod = context.debuginfod.as_ref().ok_or("no_debug_info")?;
+    match debuginfod.debug_file(&hexadecimal(build_id)) {
+        DebugFile::Found(file) => locate::fetched(file, build_id).map_err(|_| NotOpened::Never("mismatch")),
+        DebugFile::Asked => Err(NotOpened::Later),
+        DebugFile::Absent => Err(NotOpened::Never("no_debug_info")),
+    }
+}
+
+fn read(executable: &Executable, file: &File, context: &Context) -> Result<DebugInfo, NotOpened> {
     let refused = |reason: &'static str| {
         context.metrics.add(Metric::DebugInfoRefused, reason, 1);
         reason
@@ -57,11 +84,18 @@ fn read(executable: &Executable, file: &File, context: &Context) -> Result<Debug
     } else {
         match locate::separate(executable, file, &sections) {
             Ok(located) if located.sections.get(".debug_info").is_some() => located,
-            Err(Missing::Mismatch) => return Err(refused("mismatch")),
-            Ok(_) | Err(Missing::NotFound) => return Err("no_debug_info"),
+            Err(Missing::Mismatch) => return Err(refused("mismatch").into()),
+            Ok(_) | Err(Missing::NotFound) => fetched(&sections.build_id, context)?,
         }
     };
-    let supplement = locate::supplement(&located);
+    let mut supplement = locate::supplement(&located);
+    if let (Some(Err(Missing::NotFound)), Some(build_id)) = (&supplement, locate::supplement_id(&located)) {
+        match fetched(&build_id, context) {
+            Ok(other) => supplement = Some(Ok(other)),
+            Err(NotOpened::Later) => return Err(NotOpened::Later),
+            Err(NotOpened::Never(_)) => {}
+        }
+    }
     let mut loaded = load(located, context).map_err(|refusal| refused(reason(refusal)))?;
     match supplement {
         None => {}
@@ -87,9 +121,10 @@ fn reason(refusal: Refusal) -> &'static str {
 }
 
 /// Files that may have the symbol table that this one lacks: separate debug info, or what `.gnu_debugdata` unpacks to.
-pub(super) fn symbol_files(executable: &Executable, file: &File) -> Vec<File> {
+pub(super) fn symbol_files(executable: &Executable, file: &File, context: &Context) -> Vec<File> {
     let Ok(sections) = Sections::read(file) else { return Vec::new() };
-    if let Ok(located) = locate::separate(executable, file, &sections)
+    let fetched = || fetched(&sections.build_id, context).ok();
+    if let Some(located) = locate::separate(executable, file, &sections).ok().or_else(fetched)
         && located.sections.get(".symtab").is_some()
     {
         return vec![located.file];
