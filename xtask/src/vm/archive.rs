@@ -1,6 +1,7 @@
 //! Suites and architectures of Debian that this host is not configured for, through apt with a configuration and lists
 //! of their own in the cache. The mirrors are those of the host's own sources.
 
+use super::kernels::Architecture;
 use crate::shell::{self, command, output};
 use crate::{places, setup::debian};
 use anyhow::{Context, Result, bail};
@@ -38,6 +39,17 @@ impl Archive {
     /// What the host is configured for, of another architecture.
     pub(crate) fn of_host(architecture: &str) -> Result<Self> {
         Self::open("host", &sources()?, architecture)
+    }
+
+    /// What the host is configured for, and its backports.
+    pub(crate) fn of_host_with_backports() -> Result<Self> {
+        let mut sources = sources()?;
+        let release = fs::read_to_string("/etc/os-release").context("cannot read /etc/os-release")?;
+        let codename = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+        let suite = format!("{}-backports", codename.context("no codename in /etc/os-release")?);
+        let main = sources.iter().find(|source| !source.is_security).context("no mirror of Debian in apt's sources")?;
+        sources.push(Source { suite, ..main.clone() });
+        Self::open("backports", &sources, Architecture::of_host().of_debian())
     }
 
     fn open(name: &str, sources: &[Source], architecture: &str) -> Result<Self> {
@@ -85,6 +97,16 @@ impl Archive {
     pub(crate) fn names(&self, prefix: &str) -> Result<Vec<String>> {
         let text = output(self.apt("apt-cache").args(["pkgnames", prefix]))?;
         Ok(text.lines().map(str::to_owned).collect())
+    }
+
+    /// Installs the packages on the host, the newest of all sources, whatever its own sources are.
+    pub(crate) fn install(&self, packages: &[&str]) -> Result<()> {
+        let suites = fs::read_to_string(self.folder.join("sources.list"))?;
+        let newest = suites.lines().last().and_then(|line| line.split(' ').rev().nth(1)).context("no sources")?;
+        let mut apt = self.apt("apt-get");
+        apt.args(["-o", "Dir::State::status=/var/lib/dpkg/status", "install", "--yes", "--quiet"]);
+        apt.args(["--no-install-recommends", "--target-release", newest]).args(packages);
+        output(apt.env("DEBIAN_FRONTEND", "noninteractive")).map(drop)
     }
 
     /// Unpacks the packages, without what they depend on, below `root`.

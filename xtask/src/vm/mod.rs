@@ -51,7 +51,7 @@ fn matrix(kernels: &[Kernel]) -> Result<()> {
         if kernels.is_empty() {
             continue;
         }
-        machine::install(&[architecture])?;
+        machine::install(architecture)?;
         let initramfs = guest(architecture)?;
         for kernel in kernels {
             let name = kernel.name();

@@ -57,6 +57,7 @@ more_samples() {
 # Waits until the process runs on the CPU.
 runs_on() {
     for _ in $(seq 60); do
+        kill -0 $1 || break
         [ "$(cpu_of $1)" = $2 ] && return 0
         sleep 0.5
     done
@@ -82,6 +83,7 @@ hotplug() {
     fact descriptors after $(descriptors $run)
     kill $chain
     wait $chain
+    fact chain ended $?
     sleep 3
     section metrics wget -q -O - $page/metrics
     kill $run
@@ -101,6 +103,6 @@ section stacks cat /tmp/chain.folded
 section command $agent record --frequency 199 --duration 30s --output /tmp/command.folded -- /bin/chain
 section command-stacks cat /tmp/command.folded
 hotplug
-section log sh -c 'dmesg | grep -E "BUG:|WARNING:|Oops|stall"'
+section log sh -c 'dmesg | grep -E "BUG:|WARNING:|Oops|stall|segfault|trap"'
 fact done
 reboot -f
