@@ -14,6 +14,8 @@ use std::process::{Command, Stdio};
 
 /// Seconds per target in the tests.
 const SHORT_SECONDS: u64 = 3;
+/// Seconds per target by default, and in the long form of the tests.
+const LONG_SECONDS: u64 = 600;
 /// Bytes of an input at most: larger ones are slow and reach nothing new.
 const MAX_INPUT_BYTES: u64 = 16 << 10;
 /// What one input may take.
@@ -29,7 +31,7 @@ pub(crate) struct Args {
     /// Only this target
     target: Option<String>,
     /// Seconds per target
-    #[arg(long, default_value_t = 600)]
+    #[arg(long, default_value_t = LONG_SECONDS)]
     seconds: u64,
 }
 
@@ -50,9 +52,9 @@ pub(crate) fn fuzz(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// A few seconds of every target.
-pub(crate) fn short() -> Result<()> {
-    fuzz(&Args { target: None, seconds: SHORT_SECONDS })
+/// All targets as a part of the tests.
+pub(crate) fn test(long: bool) -> Result<()> {
+    fuzz(&Args { target: None, seconds: if long { LONG_SECONDS } else { SHORT_SECONDS } })
 }
 
 fn package() -> PathBuf {

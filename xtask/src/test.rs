@@ -68,7 +68,7 @@ const PARTS: &[(&str, Check)] = &[
     ("bpf", |_| bpf::check()),
     ("verify", |_| verify::verify(None)),
     ("vm", vm::test),
-    ("fuzz", |_| fuzz::short()),
+    ("fuzz", fuzz::test),
 ];
 
 fn filtered(filter: &str, long: bool, report: &mut Report) -> Result<()> {

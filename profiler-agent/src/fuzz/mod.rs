@@ -10,7 +10,7 @@ mod unwinding;
 #[cfg(test)]
 mod tests;
 
-pub use files::{eh_frame, elf_headers, symbols};
+pub use files::{debug_info, eh_frame, elf_headers, go_tables, jitdump, perf_map, symbols};
 pub use text::{demangle, maps, ring_record};
 pub use unwinding::{copied_stack, unwind_page, unwind_step, unwind_table};
 
@@ -20,10 +20,15 @@ pub type Target = (&'static str, fn(&[u8]));
 /// All entries.
 pub const TARGETS: &[Target] = &[
     ("copied_stack", copied_stack),
+    ("debug_info", debug_info),
+    ("debug_links", symbols),
     ("demangle", demangle),
     ("eh_frame", eh_frame),
     ("elf_headers", elf_headers),
+    ("go_tables", go_tables),
+    ("jitdump", jitdump),
     ("maps", maps),
+    ("perf_map", perf_map),
     ("ring_record", ring_record),
     ("symbols", symbols),
     ("unwind_page", unwind_page),

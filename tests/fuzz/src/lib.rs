@@ -4,16 +4,13 @@
 //! coverage counters, which takes minutes for a network stack that none of this needs.
 #![allow(dead_code, unexpected_cfgs, unused_imports, reason = "the stages that use the rest are not here")]
 
-#[path = "../../../profiler-agent/src/aggregate/mod.rs"]
-pub mod aggregate;
 pub mod bpf;
 #[path = "../../../profiler-agent/src/fuzz/mod.rs"]
 pub mod fuzz;
+#[path = "../../../profiler-agent/src/golang/mod.rs"]
+pub mod golang;
 #[path = "../../../profiler-agent/src/process/mod.rs"]
 pub mod process;
-#[path = "../../../profiler-agent/src/profile.rs"]
-pub mod profile;
-#[path = "../../../profiler-agent/src/symbolize/mod.rs"]
 pub mod symbolize;
 pub mod telemetry;
 #[path = "../../../profiler-agent/src/unwind/mod.rs"]
