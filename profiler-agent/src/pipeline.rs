@@ -94,6 +94,7 @@ impl Pipeline {
                 Event::Process(event) => self.processes.process_event(&event),
                 Event::Exec(event) => self.processes.exec(&event),
                 Event::Mmap(event) => self.processes.mmap(event),
+                Event::Lost { .. } => self.processes.events_lost(),
                 Event::Sample(sample) => self.take_sample(sample, pending.split(1), window),
             }
         }
