@@ -45,7 +45,7 @@ pub fn sample(ctx: &PerfEventContext) -> Option<u32> {
         emit::end(scratch, Outcome::TailCall);
         return None;
     }
-    emit::emit(ctx, scratch, stop?);
+    emit::emit(scratch, stop?);
     None
 }
 
