@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// How long a number of samples may take, on a machine that has other things to do as well.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(600);
 /// Stacks printed.
 const SHOWN: usize = 20;
 /// Frames printed of each: the innermost and the outermost.
