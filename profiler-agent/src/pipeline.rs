@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 /// Samples that wait for tables at most: 16 MiB of stacks.
 const MAX_WAITING: usize = 1024;
 /// How long a sample waits: a big table takes seconds to build where the agent has to share its CPU.
-const MAX_WAIT: Duration = Duration::from_secs(10);
+const MAX_WAIT: Duration = Duration::from_secs(5);
 /// How often is looked for tables while one waits.
 const LOOK: Duration = Duration::from_millis(5);
 

@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 /// Processes remembered at most.
 const MAX_PROCESSES: usize = 65_536;
-/// How long a dead process is remembered: its last samples may still be in other rings.
-const REMEMBER_NS: u64 = 2_000_000_000;
+/// How long a dead process is remembered: its last samples may still be in other rings, or wait for tables.
+const REMEMBER_NS: u64 = 6_000_000_000;
 /// Shortest time between two looks at the mappings of a process; doubled each time.
 const RELOAD_NS: u64 = 100_000_000;
 /// Most doublings: about a minute.
