@@ -19,6 +19,7 @@ mod jitdump;
 mod kallsyms;
 mod kernel;
 mod names;
+mod origin;
 mod perf_map;
 mod profile;
 mod remembered;
@@ -27,4 +28,5 @@ mod symbol_file;
 mod symbol_table;
 
 pub use names::{Names, Site};
+pub(crate) use origin::{SymbolOrigin, origins};
 pub use profile::symbolize;

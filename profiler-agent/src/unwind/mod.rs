@@ -8,11 +8,13 @@ mod builder;
 pub mod cfi;
 mod chunks;
 mod finish;
+mod origin;
 mod store;
 mod table;
 mod unwinder;
 
 pub use chunks::ChunkMemory;
+pub(crate) use origin::RowOrigin;
 pub use store::ProcessMemory;
 pub use table::{Encoder, UnwindTable};
 pub use unwinder::{Unwinder, UnwinderOptions};

@@ -21,11 +21,24 @@ const MAX_LINK_BYTES: u64 = 4096;
 const MAX_CHECKSUM_BYTES: u64 = 256 << 20;
 const PIECE_BYTES: usize = 256 << 10;
 
+/// How a file with debug info was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FoundBy {
+    /// It is the executable.
+    Itself,
+    /// Its name is the executable's build ID.
+    BuildId,
+    /// `.gnu_debuglink` has its name.
+    DebugLink,
+}
+
 /// A file with debug info.
 pub(in crate::symbolize) struct Located {
     pub(in crate::symbolize) file: File,
+    /// How it was found.
+    pub(super) found_by: FoundBy,
     /// Where it is, below that root.
-    path: PathBuf,
+    pub(super) path: PathBuf,
     root: u32,
     pub(super) sections: Sections,
 }
@@ -56,7 +69,8 @@ fn roots(executable: &Executable) -> Vec<u32> {
 /// The executable itself.
 pub(super) fn itself(executable: &Executable, file: &File, sections: Sections) -> Option<Located> {
     let root = executable.seen_in.load(Ordering::Relaxed);
-    Some(Located { file: file.try_clone().ok()?, path: PathBuf::from(&*executable.path), root, sections })
+    let path = PathBuf::from(&*executable.path);
+    Some(Located { file: file.try_clone().ok()?, found_by: FoundBy::Itself, path, root, sections })
 }
 
 /// The separate debug info of a file.
@@ -150,7 +164,8 @@ fn open(root: u32, path: PathBuf, build_id: &[u8], checksum: Option<u32>, of: &F
     } else {
         build_id == sections.build_id
     };
-    if is_right { Ok(Located { file, path, root, sections }) } else { Err(Missing::Mismatch) }
+    let found_by = if checksum.is_some() { FoundBy::DebugLink } else { FoundBy::BuildId };
+    if is_right { Ok(Located { file, found_by, path, root, sections }) } else { Err(Missing::Mismatch) }
 }
 
 fn is_same(file: &File, other: &File) -> bool {
