@@ -57,13 +57,10 @@ struct Group {
     bytes: u64,
 }
 
-/// Looks at what a process maps.
-pub(super) fn read(processes: &mut ProcessTable, key: ProcessKey) -> AllCode {
+/// Looks at what a process maps that runs this program.
+pub(super) fn read(processes: &mut ProcessTable, key: ProcessKey, program: &str) -> AllCode {
     let mut groups = group(processes, key);
-    // The program is mapped below its libraries, unless it is position-independent and the kernel says otherwise.
-    if let Some((_, rest)) = groups.split_first_mut() {
-        rest.sort_by_key(|group| std::cmp::Reverse(group.bytes));
-    }
+    groups.sort_by_key(|group| (*group.first.path != *program, std::cmp::Reverse(group.bytes)));
     let left_out = groups.len().saturating_sub(MAX_FILES);
     let mut bound: Vec<(Arc<Executable>, u64)> = Vec::new();
     for group in groups.iter().take(MAX_FILES) {

@@ -75,6 +75,9 @@ impl Report {
                 let _ = writeln!(text, "  {line}");
             }
         }
+        if self.code.left_out > 0 {
+            let _ = writeln!(text, "  and {} more", self.code.left_out);
+        }
         text += "\nruntime\n";
         for line in &self.runtime {
             let _ = writeln!(text, "  {line}");

@@ -35,7 +35,7 @@ fn cells(code: &Code) -> Cells {
         Err(why) => ("none".to_owned(), String::new(), reason(why)),
     };
     let symbols = match &code.symbols {
-        Ok(origins) => origins.iter().map(symbol_text).collect::<Vec<_>>().join(", "),
+        Ok(origins) => symbols(origins),
         Err(why) => format!("none: {}", reason(why)),
     };
     let build_id = code.executable.build_id().chars().take(BUILD_ID_DIGITS).collect();
@@ -53,18 +53,32 @@ pub(super) fn reason(label: &str) -> String {
     }
 }
 
-fn symbol_text(origin: &SymbolOrigin) -> String {
-    let shown = |path: &Path| visible(&path.to_string_lossy());
-    match origin {
-        SymbolOrigin::GoTable(functions) => format!("Go pclntab ({})", grouped(*functions)),
-        SymbolOrigin::DebugInfo => "debug info".to_owned(),
-        SymbolOrigin::ByBuildId(path) => format!("debug info by build ID {}", shown(path)),
-        SymbolOrigin::ByDebugLink(path) => format!("debug info by debug link {}", shown(path)),
-        SymbolOrigin::Section(section, functions) => format!("{section} ({})", grouped(*functions as u64)),
-        SymbolOrigin::SeparateSymtab(_, functions) => format!("its .symtab ({})", grouped(*functions as u64)),
-        SymbolOrigin::PerfMap => "perf map".to_owned(),
-        SymbolOrigin::Jitdump => "jitdump".to_owned(),
+fn symbols(origins: &[SymbolOrigin]) -> String {
+    let mut texts = Vec::new();
+    // A path stands once.
+    let mut last = None;
+    for origin in origins {
+        let of = |path: &Path| visible(&path.to_string_lossy());
+        texts.push(match origin {
+            SymbolOrigin::GoTable(functions) => format!("Go pclntab ({})", grouped(*functions)),
+            SymbolOrigin::DebugInfo => "debug info".to_owned(),
+            SymbolOrigin::ByBuildId(path) => format!("debug info by build ID {}", of(last.insert(path))),
+            SymbolOrigin::ByDebugLink(path) => format!("debug info by debug link {}", of(last.insert(path))),
+            SymbolOrigin::Section(section, functions) => format!("{section} ({})", grouped(*functions as u64)),
+            SymbolOrigin::SeparateSymtab(path, functions) => {
+                let functions = grouped(*functions as u64);
+                let is_same = last == Some(path);
+                if is_same {
+                    format!("its .symtab ({functions})")
+                } else {
+                    format!(".symtab ({functions}) of {}", of(path))
+                }
+            }
+            SymbolOrigin::PerfMap => "perf map".to_owned(),
+            SymbolOrigin::Jitdump => "jitdump".to_owned(),
+        });
     }
+    texts.join(", ")
 }
 
 /// 4.0 KiB, 1.2 MiB.
