@@ -10,9 +10,10 @@ const GAP: &str = "  ";
 /// Digits of a build ID that are shown.
 const BUILD_ID_DIGITS: usize = 12;
 /// The narrowest path and the narrowest list of symbols: other columns are left out before they get narrower.
-const MIN_TEXT_WIDTH: usize = 24;
+const MIN_PATH_WIDTH: usize = 24;
+const MIN_SYMBOLS_WIDTH: usize = 32;
 /// Columns that are left out in a narrow terminal, in this order.
-const OPTIONAL: [usize; 4] = [1, 4, 2, 3];
+const OPTIONAL: [usize; 5] = [1, 4, 2, 3, 5];
 const TITLES: [&str; 7] = ["path", "build ID", "text", "rows", "bytes", "rows from", "symbols from"];
 const PATH: usize = 0;
 const SYMBOLS: usize = 6;
@@ -95,12 +96,13 @@ fn widths(rows: &[Cells], width: Option<usize>) -> [usize; 7] {
     let mut widths = std::array::from_fn(|column| rows.iter().map(|row| text_width(&row[column])).max().unwrap_or(0));
     let Some(width) = width else { return widths };
     let [path, symbols] = [widths[PATH], widths[SYMBOLS]];
-    (widths[PATH], widths[SYMBOLS]) = (MIN_TEXT_WIDTH.min(path), MIN_TEXT_WIDTH.min(symbols));
+    (widths[PATH], widths[SYMBOLS]) = (MIN_PATH_WIDTH.min(path), MIN_SYMBOLS_WIDTH.min(symbols));
     for column in OPTIONAL {
         if total(&widths) > width {
             widths[column] = 0;
         }
     }
+    widths[SYMBOLS] = widths[SYMBOLS].saturating_sub(total(&widths).saturating_sub(width));
     // What is left goes to the path first, but not all of it.
     let mut left = width.saturating_sub(total(&widths));
     for (column, wanted, share) in [(PATH, path, left / 2), (SYMBOLS, symbols, left), (PATH, path, left)] {
