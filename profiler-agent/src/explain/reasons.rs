@@ -2,7 +2,7 @@
 
 use super::code::{AllCode, Code};
 use super::report::Finding;
-use super::runtime::Runtimes;
+use super::runtime::{Language, Runtimes};
 use super::table::reason;
 use crate::doctor::{Reading, Status};
 use crate::output::visible;
@@ -19,8 +19,11 @@ pub(super) fn stacks(code: &AllCode, runtimes: &Runtimes, reading: &Reading) -> 
         let check = &reading.pid_namespace;
         findings.push(Finding::new(format!("pid namespace: {}", check.found), &check.fixes.join(" or ")));
     }
+    let is_named = code.files.iter().any(|code| code.is_made() && code.symbols.is_ok());
     for language in &runtimes.languages {
-        let found = format!("{0} functions are missing: {0} frames are not read yet", language.name);
+        let compiled =
+            if is_named { "; those that it compiled have the names that the process gives them" } else { "" };
+        let found = format!("{0} functions are missing: {0} frames are not read yet{compiled}", language.name);
         findings.push(Finding::new(found, ""));
     }
     findings.extend(code.files.iter().filter(|code| code.is_made()).filter_map(|code| made(code, runtimes)));
@@ -37,8 +40,7 @@ pub(super) fn names(code: &AllCode, runtimes: &Runtimes) -> Vec<Finding> {
     let mut findings = Vec::new();
     if code.files.iter().any(|code| code.is_made() && code.symbols.is_err()) {
         let found = "code made at run time is [anon]: there is neither a /tmp/perf-PID.map nor a jit-PID.dump";
-        let fixes: Vec<&str> = runtimes.languages.iter().map(|language| language.perf_map).collect();
-        findings.push(Finding::new(found.to_owned(), &fixes.join(" or ")));
+        findings.push(Finding::new(found.to_owned(), &ways(runtimes, |language| language.perf_map)));
     }
     named(&mut findings, code.files.iter().filter_map(nameless));
     let exported = code.files.iter().filter(|code| has_only_exported(code)).count();
@@ -59,18 +61,23 @@ fn named(findings: &mut Vec<Finding>, mut more: impl Iterator<Item = Finding>) {
     }
 }
 
+/// What the languages offer, where they do.
+fn ways(runtimes: &Runtimes, way: impl Fn(&Language) -> &'static str) -> String {
+    let ways = runtimes.languages.iter().map(|language| way(language)).filter(|way| !way.is_empty());
+    ways.collect::<Vec<_>>().join(" or ")
+}
+
 fn made(code: &Code, runtimes: &Runtimes) -> Option<Finding> {
     // V8 keeps them.
     if runtimes.languages.iter().any(|language| language.name == "JavaScript") {
         return None;
     }
-    let fixes: Vec<&str> = runtimes.languages.iter().map(|language| language.frame_pointers).collect();
     let found = format!(
         "{} KiB of code made at run time has no unwind rows: it is walked by frame pointers, and where its compiler \
          leaves them out, callers are missing",
         code.bytes >> 10
     );
-    Some(Finding::new(found, fixes.join("").as_str()))
+    Some(Finding::new(found, &ways(runtimes, |language| language.frame_pointers)))
 }
 
 fn refused(code: &Code, reading: &Reading) -> Option<Finding> {
