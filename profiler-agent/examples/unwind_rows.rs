@@ -1,8 +1,10 @@
 //! What building a file's unwind table costs: `unwind_rows FILE` prints its rows, its bytes, the microseconds of CPU
 //! time that one build takes, and the KiB of memory that the first build added to the process at most.
 
+mod figures;
+
+use figures::{cpu_us, peak_kib};
 use profiler_agent::unwind::cfi;
-use rustix::time::{ClockId, clock_gettime};
 use std::fs::File;
 use std::process::ExitCode;
 
@@ -36,16 +38,4 @@ fn main() -> ExitCode {
 fn failed(path: &std::ffi::OsStr, error: &dyn std::error::Error) -> ExitCode {
     eprintln!("{}: {error}", path.display());
     ExitCode::FAILURE
-}
-
-/// CPU time of this thread: other programs do not count.
-fn cpu_us() -> u64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1000
-}
-
-fn peak_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
-    line.trim().trim_end_matches(" kB").parse().unwrap_or(0)
 }

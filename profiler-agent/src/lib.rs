@@ -11,6 +11,8 @@ pub mod doctor;
 pub mod exit;
 pub mod explain;
 pub mod export;
+#[cfg(test)]
+pub mod fuzz;
 pub mod golang;
 pub mod history;
 pub mod host;

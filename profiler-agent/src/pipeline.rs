@@ -97,7 +97,6 @@ impl Pipeline {
                 Event::Sample(sample) => self.take_sample(sample, pending.split(1), window),
             }
         }
-        self.unwinder.take_built();
         self.unwinder.tell(last_ns, &mut self.processes);
         self.processes.forget(last_ns);
     }
@@ -137,14 +136,12 @@ impl Pipeline {
     }
 
     fn take_waiting(&mut self, window: &mut Window) {
-        if self.waiting.is_empty() {
-            return;
-        }
-        self.unwinder.take_built();
+        // Without a new table, another try would come to the same end.
+        let any = self.unwinder.take_built();
         for waiting in std::mem::take(&mut self.waiting) {
-            if let Some(waiting) = self.finish(waiting, window) {
-                self.waiting.push(waiting);
-            }
+            let due = any || waiting.since.elapsed() >= MAX_WAIT;
+            let left = if due { self.finish(waiting, window) } else { Some(waiting) };
+            self.waiting.extend(left);
         }
     }
 

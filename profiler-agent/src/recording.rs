@@ -82,7 +82,7 @@ fn start(
         sampling.follow_forks = true;
     }
     let naming = Naming::new(config.sample.service_name_from.clone());
-    let options = SessionOptions { sampling, interval: None, naming };
+    let options = SessionOptions { sampling, interval: None, naming, debuginfod: None };
     let session = Session::start(options, ledger, metrics, move |profile, pending| {
         // The receiver lives until the session has ended.
         let _ = sink.send((profile, pending));

@@ -10,6 +10,7 @@ use crate::page::{self, Access, Downloads, PageState, Selection, Title};
 use crate::process::Naming;
 use crate::profile::Profile;
 use crate::session::{Session, SessionOptions};
+use crate::symbolize::{Debuginfod, DebuginfodOptions};
 use crate::telemetry::ledger::{DropReason, Ledger, Pending};
 use crate::telemetry::lose;
 use crate::telemetry::metrics::{Metric, Metrics};
@@ -53,7 +54,7 @@ async fn agent(config: RunConfig) -> anyhow::Result<()> {
         resource: host::resource(&config.sample.labels),
         config: config.clone(),
     };
-    let options = session_options(&config);
+    let options = session_options(&config, &metrics)?;
     let session =
         Session::start(options, &ledger, &metrics, move |profile, pending| destination.take(&profile, pending))?;
     tracing::info!(frequency_hz = config.sample.frequency, "sampling every CPU");
@@ -104,12 +105,25 @@ fn exporter(config: &RunConfig, metrics: &Arc<Metrics>) -> anyhow::Result<Option
     Ok(Some(Arc::new(Exporter::start(config.export.clone(), Arc::clone(metrics))?)))
 }
 
-fn session_options(config: &RunConfig) -> SessionOptions {
-    SessionOptions {
+fn debuginfod(config: &RunConfig, metrics: &Arc<Metrics>) -> anyhow::Result<Option<Arc<Debuginfod>>> {
+    if config.debuginfod.is_empty() {
+        return Ok(None);
+    }
+    let options = DebuginfodOptions {
+        urls: config.debuginfod.clone(),
+        ca_file: config.export.ca_file.clone(),
+        folder: DebuginfodOptions::default_folder(),
+    };
+    Ok(Some(Arc::new(Debuginfod::start(&options, Arc::clone(metrics))?)))
+}
+
+fn session_options(config: &RunConfig, metrics: &Arc<Metrics>) -> anyhow::Result<SessionOptions> {
+    Ok(SessionOptions {
         sampling: bpf::Options::new(&config.sample),
         interval: Some(config.interval),
         naming: Naming::new(config.sample.service_name_from.clone()),
-    }
+        debuginfod: debuginfod(config, metrics)?,
+    })
 }
 
 /// Where windows go.

@@ -7,7 +7,7 @@ use crate::bpf::reader::Reader;
 use crate::pipeline::Pipeline;
 use crate::process::{Executables, Naming, ProcessTable};
 use crate::profile::Profile;
-use crate::symbolize::{Names, symbolize};
+use crate::symbolize::{Debuginfod, Names, symbolize};
 use crate::telemetry::ledger::{Ledger, Pending};
 use crate::telemetry::metrics::Metrics;
 use crate::unwind::{Unwinder, UnwinderOptions};
@@ -36,6 +36,8 @@ pub struct SessionOptions {
     pub interval: Option<Duration>,
     /// How processes get their names.
     pub naming: Naming,
+    /// Asked for debug info.
+    pub debuginfod: Option<Arc<Debuginfod>>,
 }
 
 /// Sampling that runs.
@@ -79,7 +81,10 @@ impl Session {
         let metrics = Arc::clone(metrics);
         let threads = vec![
             spawn("pipeline", move || pipeline.run(&batches))?,
-            spawn("symbolizer", move || name_windows(&windows, Names::new(metrics, debug_info_time), sink))?,
+            spawn("symbolizer", move || {
+                let names = Names::new(metrics, debug_info_time).with_debuginfod(options.debuginfod);
+                name_windows(&windows, names, sink);
+            })?,
         ];
         Ok(Self { reader, threads })
     }

@@ -23,8 +23,10 @@ pub fn build(folder: &Path, workload: &str, name: &str, settings: &[&str], flags
     let program = folder.join(name);
     let sources = folder.join(workload);
     std::fs::create_dir_all(&sources).unwrap();
-    let source = crate::workload::source(workload).join("main.go");
-    std::fs::copy(source, sources.join("main.go")).unwrap();
+    for source in std::fs::read_dir(crate::workload::source(workload)).unwrap() {
+        let source = source.unwrap();
+        std::fs::copy(source.path(), sources.join(source.file_name())).unwrap();
+    }
     std::fs::write(sources.join("go.mod"), "module workload\n\ngo 1.21\n").unwrap();
     let mut go = Command::new("go");
     go.current_dir(&sources).env("GOFLAGS", "").env("GOWORK", "off").env("GOTOOLCHAIN", "local");
@@ -89,6 +91,11 @@ pub fn debug_rows(program: &Path) -> Vec<DebugRow> {
         }
         if open && let Some(last) = rows.last_mut() {
             last.end = start;
+        }
+        // A top of stack has no return address.
+        if rules.first() == Some(&"u") {
+            open = false;
+            continue;
         }
         let on_stack = rules.first().is_some_and(|rule| rule.starts_with('c'));
         rows.push(DebugRow { start, end, offset: offset.parse().unwrap(), on_stack });

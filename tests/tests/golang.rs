@@ -2,12 +2,16 @@
 //! other architecture. The truth is what Go's tools, its debug information and the programs themselves say.
 
 use profiler_agent::golang::{self, Frames, Machine, Pclntab, Site};
+use profiler_common::outcome::UnwindStop;
 use profiler_common::unwind::rule::{cfa, ra};
+use profiler_common::unwind::{Cursor, arch, step};
 use profiler_tests::go::{build, debug_rows, functions, lines};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 const VARIANTS: &[(&str, &[&str], &[&str])] = &[
     ("plain", &["CGO_ENABLED=0"], &[]),
@@ -55,8 +59,10 @@ fn functions_and_lines_are_those_of_addr2line() {
             let sites = table.sites(&file, *address);
             let (Some(inner), Some(outer)) = (sites.first(), sites.last()) else { continue };
             assert!(same_function(&outer.function, &function), "{name} {address:#x}: {sites:?}, {function}");
-            let place = place.replace(":-1", ":0");
-            assert_eq!(format!("{}:{}", inner.file, inner.line), place, "{name} {address:#x} {function}");
+            // Code that the compiler makes up has neither file nor line; the tool says so in its own way.
+            if !inner.file.is_empty() {
+                assert_eq!(format!("{}:{}", inner.file, inner.line), place, "{name} {address:#x} {function}");
+            }
             same += 1;
         }
         assert!(same * 10 > addresses.len() * 9, "{name}: {same} of {}", addresses.len());
@@ -111,7 +117,7 @@ fn chains_of_inlined_calls_are_those_of_the_runtime() {
         }
     }
     let literal = |site: &Site| (site.function.clone(), site.line, site.start_line);
-    let expected = [("main.inner", 27, 27), ("main.shape.middle", 25, 25), ("main.outer", 23, 23)];
+    let expected = [("main.inner", 25, 25), ("main.shape.middle", 23, 23), ("main.outer", 21, 21)];
     assert_eq!(
         longest.iter().map(literal).collect::<Vec<_>>(),
         expected.map(|(name, line, start)| (name.to_owned(), line, start))
@@ -147,8 +153,7 @@ fn rows_are_those_of_debug_frame() {
             }
         }
         assert!(same > 10_000, "{name}: {same}");
-        println!("{name}: {same} rows, special: {special:?}");
-        assert!(special.contains("runtime.goexit") && special.len() < 40, "{special:?}");
+        assert!(special.contains("runtime.mcall") && special.len() < 40, "{special:?}");
     }
 }
 
@@ -158,4 +163,159 @@ fn other_files_are_no_go_programs() {
         assert!(Pclntab::open(&File::open(path).unwrap()).unwrap().is_none(), "{path}");
     }
     assert!(Machine::X86_64 != Machine::Aarch64);
+}
+
+/// Where the workload was interrupted.
+fn cursor(line: &str) -> (Cursor, u64, u64) {
+    let words: Vec<u64> = line.split_whitespace().map(|word| u64::from_str_radix(word, 16).unwrap()).collect();
+    let [pc, sp, fp, link, thread_pointer, g] = words[..] else { panic!("{line}") };
+    (Cursor { pc, sp, fp, link, flags: step::EXACT | step::INNERMOST }, thread_pointer, g)
+}
+
+struct Memory<'a> {
+    file: &'a File,
+    thread_pointer: u64,
+    g: u64,
+}
+
+impl step::Stack for Memory<'_> {
+    fn word(&self, address: u64) -> Option<u64> {
+        let mut bytes = [0; 8];
+        self.file.read_exact_at(&mut bytes, address).ok().map(|()| u64::from_le_bytes(bytes))
+    }
+
+    fn register(&self, slot: u32) -> Option<u64> {
+        (slot == 28).then_some(self.g)
+    }
+
+    fn thread_pointer(&self) -> Option<u64> {
+        Some(self.thread_pointer)
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+type Host = arch::X86_64;
+#[cfg(target_arch = "aarch64")]
+type Host = arch::Aarch64;
+
+/// `_cgo_Cfunc_c_outer` for `_cgo_43e7365d2b9f_Cfunc_c_outer`: the number changes with the sources.
+fn without_hash(name: &str) -> String {
+    let is_hash = |part: &&str| part.len() == 12 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    name.split('_').filter(|part| !is_hash(part)).collect::<Vec<_>>().join("_")
+}
+
+/// Interrupts a workload so many times; gives each stack's functions, outermost first, and why its walk ended.
+fn stacks(mode: &str, count: usize) -> Vec<(Vec<String>, UnwindStop)> {
+    let folder = tempfile::tempdir().unwrap();
+    let program = build(folder.path(), "go_stacks", "stacks", &["CGO_ENABLED=1"], &["-buildmode=exe"]);
+    let (file, table) = open(&program);
+    let rows = golang::table(&file).unwrap().unwrap();
+    let c = functions(&program);
+    let mut known = HashMap::new();
+    let find = |address: u64| match table.sites(&file, address).pop() {
+        Some(site) => without_hash(&site.function),
+        None => match c.partition_point(|(start, _)| *start <= address) {
+            0 => String::from("?"),
+            after if after == c.len() => String::from("?"),
+            after => without_hash(&c[after - 1].1),
+        },
+    };
+    let mut name = |address: u64| known.entry(address).or_insert_with(|| find(address)).clone();
+    let mut child = Command::new(&program).arg(mode).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let memory = File::open(format!("/proc/{}/mem", child.id())).unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut stacks = Vec::new();
+    while stacks.len() < count {
+        let (mut cursor, thread_pointer, g) = cursor(&lines.next().unwrap().unwrap());
+        let memory = Memory { file: &memory, thread_pointer, g };
+        let mut functions = Vec::new();
+        let stop = loop {
+            functions.push(name(cursor.lookup_address()));
+            if functions.len() > 20_000 {
+                break UnwindStop::TooDeep;
+            }
+            match step::step::<Host>(cursor, rows.rule(cursor.lookup_address()), &memory) {
+                Ok(caller) => cursor = caller,
+                Err(stop) => break stop,
+            }
+        };
+        functions.reverse();
+        stacks.push((functions, stop));
+        input.write_all(b"x").unwrap();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    stacks
+}
+
+/// Walks that end at the outermost frame, out of those that never were in a library, whose rows are another's matter.
+fn complete(stacks: &[(Vec<String>, UnwindStop)]) -> Vec<&[String]> {
+    let own: Vec<_> = stacks.iter().filter(|(functions, _)| !functions.contains(&String::from("?"))).collect();
+    for (functions, stop) in &own {
+        if *stop != UnwindStop::Root {
+            println!("{stop:?}: {functions:?}");
+        }
+    }
+    let complete: Vec<&[String]> =
+        own.iter().filter(|(_, stop)| *stop == UnwindStop::Root).map(|(functions, _)| &functions[..]).collect();
+    assert!(own.len() * 10 > stacks.len() * 8, "{} of {} in the program", own.len(), stacks.len());
+    assert!(complete.len() * 100 >= own.len() * 99, "{} of {} complete", complete.len(), own.len());
+    complete
+}
+
+/// Every stack with this function is complete and begins with the chain; all but one in a hundred.
+fn assert_chain(stacks: &[(Vec<String>, UnwindStop)], function: &str, chain: &[&str]) {
+    let with: Vec<_> = stacks.iter().filter(|(functions, _)| functions.iter().any(|name| name == function)).collect();
+    assert!(with.len() * 2 > stacks.len(), "{} of {} have {function}", with.len(), stacks.len());
+    let same = |(functions, stop): &&&(Vec<String>, UnwindStop)| {
+        *stop == UnwindStop::Root && functions.len() >= chain.len() && functions.iter().zip(chain).all(|(a, b)| a == b)
+    };
+    let other: Vec<_> = with.iter().filter(|stack| !same(stack)).collect();
+    assert!(other.len() * 100 <= with.len(), "{} of {}: {:?}", other.len(), with.len(), other[0]);
+}
+
+const C_CHAIN: [&str; 8] = [
+    "runtime.goexit",
+    "runtime.main",
+    "main.main",
+    "main._Cfunc_c_outer",
+    "runtime.cgocall",
+    "runtime.asmcgocall",
+    "_cgo_Cfunc_c_outer",
+    "c_outer",
+];
+
+#[test]
+fn c_called_by_go_has_its_callers() {
+    assert_chain(&stacks("c", 300), "c_burn", &[&C_CHAIN[..], &["c_burn"]].concat());
+}
+
+#[test]
+fn go_called_by_c_called_by_go_has_all_its_callers() {
+    // The second cgocallbackg is the function, the first its wrapper between calling conventions.
+    let back = ["callback", "crosscall2", "runtime.cgocallback", "runtime.cgocallbackg", "runtime.cgocallbackg"];
+    let on = ["runtime.cgocallbackg1", "_cgoexp_callback", "main.burn"];
+    assert_chain(&stacks("callback", 300), "main.burn", &[&C_CHAIN[..], &back, &on].concat());
+}
+
+#[test]
+fn the_runtimes_work_on_its_own_stack_has_its_goroutine() {
+    for (mode, switch, caller) in [("grow", "runtime.newstack", "main.grow"), ("collect", "runtime.systemstack", "")] {
+        let stacks = stacks(mode, 400);
+        let complete = complete(&stacks);
+        let on: Vec<_> = complete.iter().filter(|stack| stack.iter().any(|name| name == switch)).collect();
+        assert!(on.len() > 20, "{mode}: {} of {}", on.len(), complete.len());
+        let with = on.iter().filter(|stack| {
+            stack[0] == "runtime.goexit" && (caller.is_empty() || stack.iter().any(|name| name == caller))
+        });
+        let with = with.count();
+        assert!(with * 100 >= on.len() * 95, "{mode}: {with} of {}: {:?}", on.len(), on[0]);
+    }
+}
+
+#[test]
+fn the_clock_is_read_by_its_caller() {
+    let chain = ["runtime.goexit", "runtime.main", "main.main", "time.Now", "time.runtimeNow", "time.now"];
+    assert_chain(&stacks("clock", 300), "time.now", &chain);
 }

@@ -83,7 +83,7 @@ fn shares_are_exact_with_exceptions_and_coroutines() {
 fn rust_chains(depth: usize) -> Vec<Chain> {
     let runtime: &'static [&'static str] = &["std::", "core::", "<", "__rust"];
     let start = |mut links: Vec<Link>| {
-        links.extend([like("chain::main"), Link::Runtime(runtime)]);
+        links.extend([Link::Function("chain::main".into()), Link::Runtime(runtime)]);
         Start::Glibc.below_main(links)
     };
     let mut deep = vec![like("chain::Clock::burn"), like("chain::work"), like("chain::go_on::{")];

@@ -1,5 +1,8 @@
 //! `bench`: what the agent costs, measured on this machine.
 
+mod programs;
+mod sample;
+mod symbolize;
 mod unwind;
 
 use crate::{build, places, shell};
@@ -24,11 +27,17 @@ pub(crate) struct Args {
 enum Name {
     /// CPU and memory of the agent and its kernel programs under a fixed load
     Overhead,
+    /// Time in the kernel programs per sample and per frame, by depth
+    Sample,
+    /// Time and memory of naming addresses in large files on this host
+    Symbolize,
     /// Time, memory and size of unwind tables of large files on this host
     Unwind,
 }
 
 const FREQUENCIES: [u32; 3] = [19, 99, 997];
+/// For the mix of real programs.
+const MIX_HZ: u32 = 99;
 /// Busy processes beside the agent.
 const LOAD: usize = 2;
 /// How long each frequency is measured, after the start has settled.
@@ -39,6 +48,8 @@ const SETTLED: Duration = Duration::from_secs(3);
 pub(crate) fn bench(args: &Args) -> Result<()> {
     match args.name {
         Name::Overhead => overhead(),
+        Name::Sample => sample::sample(),
+        Name::Symbolize => symbolize::symbolize(),
         Name::Unwind => unwind::unwind(),
     }
 }
@@ -56,30 +67,50 @@ struct Cost {
     samples: f64,
 }
 
-fn overhead() -> Result<()> {
-    if !shell::is_root() {
-        return Err(shell::Exit(77, "sampling every CPU needs root: run the benchmark as root".to_owned()).into());
+fn need_root() -> Result<()> {
+    if shell::is_root() {
+        return Ok(());
     }
+    Err(shell::Exit(77, "sampling every CPU needs root: run the benchmark as root".to_owned()).into())
+}
+
+/// Loopback, and a port that nobody listens on.
+fn free_address() -> Result<String> {
+    Ok(format!("127.0.0.1:{}", TcpListener::bind("127.0.0.1:0")?.local_addr()?.port()))
+}
+
+fn overhead() -> Result<()> {
+    need_root()?;
     let agent = build::agent(true)?;
     let burner = compile_burner()?;
     let load: Vec<Running> = (0..LOAD).map(|_| Running::start(&burner, &[])).collect::<Result<_>>()?;
     println!("{LOAD} busy processes, {} s each; CPU as a share of one core", MEASURED.as_secs());
-    println!("   Hz  agent %  (/proc %)   BPF %  both %  peak RSS MiB  BPF maps MiB  first sample ms  samples");
-    for hz in FREQUENCIES {
-        let cost = measure(&agent, hz)?;
-        println!(
-            "{hz:>5}  {:>7.3}  {:>9.3}  {:>6.3}  {:>6.3}  {:>12.1}  {:>12.1}  {:>15.0}  {:>7.0}",
-            cost.agent_percent,
-            cost.agent_percent_proc,
-            cost.bpf_percent,
-            cost.agent_percent + cost.bpf_percent,
-            cost.peak_kib / 1024.0,
-            cost.map_kib / 1024.0,
-            cost.first_sample_ms,
-            cost.samples,
-        );
-    }
+    print_head();
+    FREQUENCIES.iter().try_for_each(|&hz| print_cost(&agent, hz))?;
     drop(load);
+    let mix = programs::Mix::start()?;
+    println!("\n{}", mix.describe());
+    print_head();
+    print_cost(&agent, MIX_HZ)
+}
+
+fn print_head() {
+    println!("   Hz  agent %  (/proc %)   BPF %  both %  peak RSS MiB  BPF maps MiB  first sample ms  samples");
+}
+
+fn print_cost(agent: &Path, hz: u32) -> Result<()> {
+    let cost = measure(agent, hz)?;
+    println!(
+        "{hz:>5}  {:>7.3}  {:>9.3}  {:>6.3}  {:>6.3}  {:>12.1}  {:>12.1}  {:>15.0}  {:>7.0}",
+        cost.agent_percent,
+        cost.agent_percent_proc,
+        cost.bpf_percent,
+        cost.agent_percent + cost.bpf_percent,
+        cost.peak_kib / 1024.0,
+        cost.map_kib / 1024.0,
+        cost.first_sample_ms,
+        cost.samples,
+    );
     Ok(())
 }
 
@@ -91,7 +122,7 @@ fn compile_burner() -> Result<PathBuf> {
 }
 
 fn measure(agent: &Path, hz: u32) -> Result<Cost> {
-    let address = format!("127.0.0.1:{}", TcpListener::bind("127.0.0.1:0")?.local_addr()?.port());
+    let address = free_address()?;
     let started = Instant::now();
     let running = Running::start(agent, &["run", "--frequency", &hz.to_string(), "--listen", &address])?;
     let first_sample_ms = first_sample(&address, started)?;
@@ -107,7 +138,7 @@ fn measure(agent: &Path, hz: u32) -> Result<Cost> {
         agent_percent_proc: (ticks_after - ticks_before) / 100.0 / seconds * 100.0,
         bpf_percent: percent("profiler_bpf_run_seconds_total"),
         peak_kib: peak_kib(running.pid())?,
-        map_kib: after.get("profiler_map_bytes") / 1024.0,
+        map_kib: (after.get("profiler_map_bytes") + after.get("profiler_unwind_bytes")) / 1024.0,
         first_sample_ms,
         samples: after.get("profiler_samples_taken_total") - before.get("profiler_samples_taken_total"),
     })

@@ -27,7 +27,8 @@ fn passes(name: &str, check: Check) -> bool {
 
 fn format() -> Result<()> {
     component("rustfmt", "fmt")?;
-    shell::run(&mut shell::cargo(["fmt", "--all", "--check"]))
+    shell::run(&mut shell::cargo(["fmt", "--all", "--check"]))?;
+    shell::run(&mut shell::cargo(["fmt", "--manifest-path", "tests/fuzz/Cargo.toml", "--check"]))
 }
 
 /// The kernel program compiles for its own target only.

@@ -5,6 +5,7 @@
 mod bench;
 mod bpf;
 mod build;
+mod fuzz;
 mod lint;
 mod places;
 mod run;
@@ -12,6 +13,7 @@ mod setup;
 mod shell;
 mod test;
 mod verify;
+mod vm;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -39,6 +41,10 @@ enum Verb {
     Bpf(bpf::Args),
     /// Load every BPF program, print the instructions verified, fail above the budget
     Verify,
+    /// Boot the kernels of the matrix in emulated machines and profile a known program in each
+    Vm(vm::Args),
+    /// Feed every reader of foreign bytes with wrong ones
+    Fuzz(fuzz::Args),
     /// Measure
     Bench(bench::Args),
 }
@@ -52,6 +58,8 @@ fn main() -> ExitCode {
         Verb::Lint => lint::lint(),
         Verb::Bpf(args) => bpf::bpf(&args),
         Verb::Verify => verify::verify(None),
+        Verb::Vm(args) => vm::vm(&args),
+        Verb::Fuzz(args) => fuzz::fuzz(&args),
         Verb::Bench(args) => bench::bench(&args),
     };
     match result {

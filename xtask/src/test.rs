@@ -2,7 +2,7 @@
 //!
 //! Ends with `N passed, N failed` over all parts, alone on its line.
 
-use crate::{bpf, build, lint, places, setup, shell, verify};
+use crate::{bpf, build, fuzz, lint, places, setup, shell, verify, vm};
 use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
@@ -13,7 +13,7 @@ use std::time::Instant;
 /// Arguments of `test`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only this: a part (lint, bpf, verify, unit), a file of tests/tests, or tests with this in their name
+    /// Only this: a part (lint, bpf, verify, vm, fuzz, unit), a file of tests/tests, or tests with this in their name
     filter: Option<String>,
     /// Every version, soaks, outages, the full matrix
     #[arg(long)]
@@ -46,23 +46,30 @@ pub(crate) fn test(args: &Args) -> Result<()> {
         None => {
             let environment = environment(args.long, &mut report)?;
             for part in PARTS {
-                report.check(part.0, part.1);
+                report.check(part.0, || part.1(args.long));
             }
             report.part("unit", || unit(None));
             report.part("integration", || integration(&environment, None));
         }
         Some(filter) => match PARTS.iter().find(|part| part.0 == filter) {
-            Some(part) => report.check(part.0, part.1),
+            Some(part) => report.check(part.0, || part.1(args.long)),
             None => filtered(filter, args.long, &mut report)?,
         },
     }
     report.finish(args.filter.as_deref())
 }
 
-type Check = fn() -> Result<()>;
+/// Gets whether the long form is asked for.
+type Check = fn(bool) -> Result<()>;
 
 /// Parts that are one test each.
-const PARTS: &[(&str, Check)] = &[("lint", lint::lint), ("bpf", bpf::check), ("verify", || verify::verify(None))];
+const PARTS: &[(&str, Check)] = &[
+    ("lint", |_| lint::lint()),
+    ("bpf", |_| bpf::check()),
+    ("verify", |_| verify::verify(None)),
+    ("vm", vm::test),
+    ("fuzz", fuzz::test),
+];
 
 fn filtered(filter: &str, long: bool, report: &mut Report) -> Result<()> {
     if filter == "unit" {
@@ -159,7 +166,7 @@ impl Report {
     }
 
     /// A part that is one test.
-    fn check(&mut self, name: &str, check: Check) {
+    fn check(&mut self, name: &str, check: impl FnOnce() -> Result<()>) {
         self.part(name, || check().map(|()| Tally { passed: 1, failed: 0 }));
     }
 

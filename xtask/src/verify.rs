@@ -8,6 +8,11 @@ use std::path::Path;
 const BUDGET: &[(&str, u64)] =
     &[("sample", 2_000), ("walk_user", 250_000), ("process_fork", 400), ("process_exec", 400), ("process_exit", 400)];
 
+/// Number of the programs.
+pub(crate) fn programs() -> usize {
+    BUDGET.len()
+}
+
 /// The verb, with the embedded object or with the one given.
 pub(crate) fn verify(object: Option<&Path>) -> Result<()> {
     let agent = build::agent(false)?;

@@ -106,7 +106,7 @@ pub struct MmapEvent {
 }
 
 /// Decodes a record of the ring buffer; none when it makes no sense.
-pub(super) fn decode(bytes: &[u8]) -> Option<Event> {
+pub(crate) fn decode(bytes: &[u8]) -> Option<Event> {
     let (kind, _) = u32::read_from_prefix(bytes).ok()?;
     match kind {
         record::SAMPLE => decode_sample(bytes).map(Event::Sample),

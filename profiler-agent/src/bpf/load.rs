@@ -291,6 +291,14 @@ fn ring_bytes(options: &Options) -> u64 {
     options.ring_bytes.map_or_else(|| default_ring_bytes(options.hz), |bytes| bytes.next_power_of_two().max(4096))
 }
 
+/// Whether the kernel has ring buffers: makes a small one and drops it.
+///
+/// # Errors
+/// When the kernel does not let us try.
+pub fn try_ring_buffer() -> std::io::Result<bool> {
+    aya::sys::is_map_supported(aya::maps::MapType::RingBuf).map_err(|error| error.io_error)
+}
+
 /// Size of the ring buffer for all online CPUs at a frequency.
 #[must_use]
 pub fn default_ring_bytes(hz: u32) -> u64 {

@@ -6,7 +6,7 @@
 
 pub mod btf;
 mod counters;
-mod event;
+pub(crate) mod event;
 mod load;
 pub mod offsets;
 mod perf;
@@ -16,7 +16,7 @@ mod sideband;
 mod tables;
 
 pub use event::{CopiedStack, Event, ExecEvent, MmapEvent, Sample};
-pub use load::{LoadError, Loaded, Options, default_ring_bytes, load, verified};
+pub use load::{LoadError, Loaded, Options, default_ring_bytes, load, try_ring_buffer, verified};
 pub use perf::Clock;
 pub use sampling::try_sampling;
 pub use tables::KernelTables;

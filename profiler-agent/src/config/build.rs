@@ -117,6 +117,7 @@ impl Settings {
             sample: self.sample(),
             export: self.export(),
             interval: self.one("interval", value::interval).unwrap_or(value::DEFAULT_INTERVAL),
+            debuginfod: self.many("debuginfod", value::debuginfod),
             listen: self.one("listen", value::listen).flatten(),
             page_token_file: self.path("page-token-file"),
             metrics_open: self.switch("metrics-open"),

@@ -24,7 +24,7 @@ pub use show::show;
 pub(crate) use value::name_source_word;
 
 use crate::bpf::Clock;
-use crate::export::ExportConfig;
+use crate::export::{Endpoint, ExportConfig};
 use crate::otlp::LabelStyle;
 use crate::process::NameSource;
 use std::net::SocketAddr;
@@ -76,6 +76,8 @@ pub struct RunConfig {
     pub export: ExportConfig,
     /// Length of a window.
     pub interval: Duration,
+    /// Servers that are asked for debug info.
+    pub debuginfod: Vec<Endpoint>,
     /// Where the page listens; none for no page.
     pub listen: Option<SocketAddr>,
     /// Token for the page off loopback.

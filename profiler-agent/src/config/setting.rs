@@ -325,6 +325,16 @@ pub static SETTINGS: &[Setting] = &[
         ..Setting::PLAIN
     },
     Setting {
+        key: "debuginfod",
+        commands: RUN,
+        heading: Heading::Naming,
+        value_name: "URL",
+        arity: Arity::List,
+        help: "Ask this server for debug info; several are tried in order",
+        check: |text| value::debuginfod(text).map(drop),
+        ..Setting::PLAIN
+    },
+    Setting {
         key: "listen",
         commands: RUN,
         heading: Heading::Page,

@@ -157,6 +157,11 @@ pub(super) fn listen(text: &str) -> Parsed<Option<SocketAddr>> {
     }
 }
 
+/// A debuginfod server.
+pub(super) fn debuginfod(text: &str) -> Parsed<Endpoint> {
+    endpoint(text).or_else(|_| wrong("is no URL of a server; such as https://debuginfod.elfutils.org"))
+}
+
 /// An OTLP endpoint, without OTLP/HTTP's own path at its end. Texts never repeat the URL's credentials.
 pub(super) fn endpoint(text: &str) -> Parsed<Endpoint> {
     let right = "such as http://localhost:4040 or https://profiles.example.com";
@@ -186,7 +191,7 @@ pub(super) fn endpoint(text: &str) -> Parsed<Endpoint> {
 #[must_use]
 pub(super) fn for_message(key: &str, text: &str) -> String {
     let text = match key {
-        "endpoint" => without_credentials(text),
+        "endpoint" | "debuginfod" => without_credentials(text),
         "header" => text.split_once('=').map_or("***".into(), |(name, _)| format!("{name}=***")),
         _ => text.to_owned(),
     };

@@ -77,9 +77,19 @@ pub(super) fn sample_rate(host: &Host, frequency_hz: u32) -> Check {
     }
 }
 
+/// Asked of the kernel itself: distributions bring features to old versions.
 pub(super) fn rings(host: &Host, probe: &Probe, frequency_hz: u32) -> Check {
-    let kib = probe.ring_bytes >> 10;
-    Check::pass("ring buffer", format!("{kib} KiB for {} online CPUs at {frequency_hz} Hz", host.online_cpus()))
+    let name = "ring buffer";
+    let (kib, cpus) = (probe.ring_bytes >> 10, host.online_cpus());
+    match &probe.ring_buffer {
+        Ok(true) => Check::pass(name, format!("{kib} KiB for {cpus} online CPUs at {frequency_hz} Hz")),
+        Ok(false) => Check::fail(
+            name,
+            "this kernel has no BPF ring buffer (BPF_MAP_TYPE_RINGBUF, since Linux 5.8)",
+            "boot kernel 5.10 or newer",
+        ),
+        Err(error) => Check::warn(name, format!("whether the kernel has it cannot be told: {error}"), "grant CAP_BPF"),
+    }
 }
 
 /// Addresses read as zero without the privilege to see them.

@@ -21,13 +21,19 @@ use std::path::PathBuf;
 pub(crate) struct Probe {
     /// Whether the sampling event can be opened.
     pub(crate) sampling: std::io::Result<()>,
+    /// Whether the kernel has ring buffers; an error where it does not let us try.
+    pub(crate) ring_buffer: std::io::Result<bool>,
     /// Size of the ring buffer at the frequency asked for.
     pub(crate) ring_bytes: u64,
 }
 
 impl Probe {
     fn this_host(frequency_hz: u32) -> Self {
-        Self { sampling: bpf::try_sampling(), ring_bytes: bpf::default_ring_bytes(frequency_hz) }
+        Self {
+            sampling: bpf::try_sampling(),
+            ring_buffer: bpf::try_ring_buffer(),
+            ring_bytes: bpf::default_ring_bytes(frequency_hz),
+        }
     }
 }
 

@@ -42,8 +42,13 @@ fn capabilities(root: &Path, bits: u64) {
     write(root, "proc/self/status", &format!("CapEff:\t{bits:016x}\n"));
 }
 
+/// A kernel that allows everything.
+fn probe() -> Probe {
+    Probe { sampling: Ok(()), ring_buffer: Ok(true), ring_bytes: 1 << 20 }
+}
+
 fn report(root: &Path) -> Report {
-    checks(&Host::new(root.into()), &Probe { sampling: Ok(()), ring_bytes: 1 << 20 }, 99)
+    checks(&Host::new(root.into()), &probe(), 99)
 }
 
 fn found(root: &Path, name: &str) -> (Status, String) {
@@ -75,6 +80,20 @@ fn kernels_before_the_floor_are_refused() {
     assert!(failure.message.contains(wanted), "{}", failure.message);
     write(root.path(), "proc/sys/kernel/osrelease", "5.10.0-28-amd64\n");
     assert_eq!(found(root.path(), "kernel").0, Status::Ok);
+}
+
+#[test]
+fn a_kernel_without_ring_buffers_is_refused() {
+    let root = healthy();
+    let examine = |ring_buffer| checks(&Host::new(root.path().into()), &Probe { ring_buffer, ..probe() }, 99);
+    let failure = refusal(&examine(Ok(false))).unwrap_err();
+    assert_eq!(failure.code, 77);
+    let wanted = "ring buffer: this kernel has no BPF ring buffer (BPF_MAP_TYPE_RINGBUF, since Linux 5.8)\n    \
+                  boot kernel 5.10 or newer";
+    assert!(failure.message.contains(wanted), "{}", failure.message);
+    // Without the privilege to try, the capabilities say so.
+    let report = examine(Err(std::io::Error::from_raw_os_error(libc::EPERM)));
+    assert_eq!(refusal(&report), Ok(()));
 }
 
 #[test]
@@ -142,7 +161,7 @@ fn an_event_that_cannot_be_opened_is_refused_with_its_reason() {
     for (errno, wanted) in
         [(libc::EACCES, "CAP_PERFMON"), (libc::ENOSYS, "CONFIG_PERF_EVENTS"), (libc::EMFILE, "ulimit")]
     {
-        let probe = Probe { sampling: Err(std::io::Error::from_raw_os_error(errno)), ring_bytes: 4096 };
+        let probe = Probe { sampling: Err(std::io::Error::from_raw_os_error(errno)), ..probe() };
         let message = refusal(&checks(&Host::new(root.path().into()), &probe, 99)).unwrap_err().message;
         assert!(message.contains(wanted), "{message}");
     }

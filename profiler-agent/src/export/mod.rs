@@ -18,6 +18,7 @@ mod sender;
 mod tls;
 
 pub use config::{Auth, BadEndpoint, Endpoint, ExportConfig, Protocol};
+pub(crate) use tls::client_tls;
 
 use crate::otlp::Part;
 use crate::telemetry::ledger::Pending;

@@ -66,6 +66,11 @@ impl TlsFiles {
     }
 }
 
+/// For HTTP without a client certificate: the public authorities and the user's.
+pub(crate) fn client_tls(ca_file: Option<PathBuf>) -> anyhow::Result<ClientConfig> {
+    TlsFiles { ca: ca_file, client: None }.http()
+}
+
 fn certificates(pem: &[u8]) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>()?;
     anyhow::ensure!(!certificates.is_empty(), "no certificate in it");

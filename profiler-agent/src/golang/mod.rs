@@ -16,6 +16,9 @@ mod rows;
 mod special;
 mod values;
 
+#[cfg(test)]
+mod tests;
+
 pub use image::Machine;
 pub use names::Site;
 pub use overlay::Overlay;

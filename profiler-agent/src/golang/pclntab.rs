@@ -10,7 +10,7 @@ use std::fs::File;
 /// Functions of a program: ten times those of the largest.
 const MAX_FUNCTIONS: u64 = 8 << 20;
 /// Bytes of a function's table of values that are looked through; all but a few have less than 512.
-const VALUE_PIECES: [usize; 4] = [512, 8 << 10, 128 << 10, 1 << 20];
+const VALUE_PIECES: [usize; 3] = [512, 8 << 10, 256 << 10];
 /// Index of the table that says which inlined call an instruction belongs to.
 pub(super) const INLINED: u32 = 2;
 /// Index of the list of a function's inlined calls.
@@ -304,7 +304,7 @@ impl Pclntab {
         let at = self.records.u32(file, lists + 4 * u64::from(INLINED_CALLS)).filter(|at| *at != NO_DATA)?;
         let data = self.data?;
         let bytes = data.bytes.checked_sub(u64::from(at))?;
-        Some(Region { offset: data.offset + u64::from(at), bytes })
+        Some(Region { offset: data.offset.checked_add(u64::from(at))?, bytes })
     }
 
     /// Code at an address.

@@ -17,7 +17,7 @@ use std::ops::Range;
 /// Rows of a file at most: twenty times those of the largest.
 const MAX_ROWS: u64 = 32 << 20;
 /// No frame is larger.
-const MAX_FRAME_BYTES: i32 = 1 << 30;
+pub(super) const MAX_FRAME_BYTES: i32 = 1 << 30;
 
 /// What the rows of a Go program are made from.
 pub struct Frames {
@@ -110,6 +110,10 @@ impl Frames {
     /// The rows of a range with one size of frame.
     fn push(&self, rows: &mut Vec<(u64, Rule)>, range: Range<u64>, delta: i32, special: Option<&Special>) {
         let machine = self.table.machine;
+        if delta == -8 && machine == Machine::X86_64 {
+            rows.push((range.start, RETURN_IN_R12));
+            return;
+        }
         if !(0..MAX_FRAME_BYTES).contains(&delta) {
             rows.push((range.start, Rule::UNSUPPORTED));
             return;
@@ -132,6 +136,9 @@ impl Frames {
         }
     }
 }
+
+/// `syscall.rawVforkSyscall` takes its return address off the stack, which the child is about to share.
+const RETURN_IN_R12: Rule = Rule { cfa: cfa::SP, ra: ra::REGISTER, extra: 3, ..Rule::NONE };
 
 /// The rule of a frame that the assembler opened.
 fn usual(machine: Machine, delta: i32) -> Rule {

@@ -93,7 +93,7 @@ impl ElfFacts {
 }
 
 /// Reads the headers.
-pub(super) fn inspect(file: &File) -> Result<ElfFacts, Refusal> {
+pub(crate) fn inspect(file: &File) -> Result<ElfFacts, Refusal> {
     let cache = ReadCache::new(file);
     let ident = cache.read_bytes_at(0, 16).map_err(|()| Refusal::Malformed)?;
     match (&ident[..4], format::FileClass(ident[4])) {

@@ -3,15 +3,14 @@
 use super::elf::{self, ElfFacts, Refusal};
 use super::jit::JitCode;
 use super::mapping::Mapping;
-use super::root::open_regular;
+use super::root::{Root, Roots, open_regular};
 use super::{maps, proc};
 use crate::telemetry::metrics::{Metric, Metrics};
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
 use std::io::Write as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 /// Files kept open at most; those that no living process maps go first.
@@ -31,8 +30,8 @@ pub struct Executable {
     pub path: Arc<str>,
     /// What it is.
     pub kind: ExecutableKind,
-    /// The process that was seen to map it last: its root is where files that go with it are looked for.
-    pub seen_in: AtomicU32,
+    /// Where files that go with it are looked for: what the first process that mapped it sees.
+    pub root: Root,
 }
 
 /// What an [`Executable`] is.
@@ -58,18 +57,20 @@ pub enum ExecutableKind {
 }
 
 impl Executable {
-    /// One that this process maps, for all that is known.
+    /// One that lies where the agent sees it.
     #[must_use]
     pub fn new(id: u32, path: Arc<str>, kind: ExecutableKind) -> Self {
-        Self { id, path, kind, seen_in: AtomicU32::new(std::process::id()) }
+        Self { id, path, kind, root: Root::default() }
     }
 
-    /// A file that this process can open by its path.
-    #[cfg(test)]
-    pub(crate) fn of_file(path: &std::path::Path) -> Self {
-        let file = File::open(path).unwrap();
-        let facts = elf::inspect(&file).unwrap();
-        Self::new(2, Arc::from(path.to_str().unwrap()), ExecutableKind::Elf { file, facts })
+    /// A file by its path as this process sees it.
+    ///
+    /// # Errors
+    /// It cannot be read, or is no ELF file.
+    pub fn of_file(path: &Path) -> Result<Self, Refusal> {
+        let file = File::open(path).map_err(|_| Refusal::NotFound)?;
+        let facts = elf::inspect(&file)?;
+        Ok(Self::new(2, Arc::from(path.to_string_lossy()), ExecutableKind::Elf { file, facts }))
     }
 
     /// The address that symbols of the file use for an offset in it.
@@ -139,6 +140,7 @@ pub struct Executables {
     /// Code of single processes, as long as somebody needs it.
     jit: Vec<Weak<Executable>>,
     next_id: u32,
+    roots: Roots,
     metrics: Arc<Metrics>,
 }
 
@@ -155,6 +157,7 @@ impl Executables {
             unmapped: Arc::new(unmapped),
             jit: Vec::new(),
             next_id: 2,
+            roots: Roots::default(),
             metrics,
         }
     }
@@ -180,7 +183,6 @@ impl Executables {
         if let Some(known) = self.files.get(&mapping.key)
             && is_current(known)
         {
-            known.executable.seen_in.store(pid, Ordering::Relaxed);
             return Arc::clone(&known.executable);
         }
         let (kind, stamp) = match open(pid, mapping, roots) {
@@ -198,8 +200,8 @@ impl Executables {
         if let ExecutableKind::Refused(refusal) = &kind {
             self.metrics.add(Metric::FilesRefused, refusal.label(), 1);
         }
-        let executable = self.make(&mapping.path, kind);
-        executable.seen_in.store(pid, Ordering::Relaxed);
+        let root = self.roots.of([pid].into_iter().chain(roots.iter().copied()));
+        let executable = self.make(&mapping.path, kind, root);
         self.evict();
         // A file that was not found may be found through another process.
         if stamp.is_some() {
@@ -224,7 +226,7 @@ impl Executables {
             return Arc::clone(known);
         }
         let kind = if name == "[vdso]" { vdso() } else { ExecutableKind::Anonymous };
-        let executable = self.make(&Arc::from(name), kind);
+        let executable = self.make(&Arc::from(name), kind, Root::default());
         self.named.insert(Arc::from(name), Arc::clone(&executable));
         executable
     }
@@ -235,15 +237,15 @@ impl Executables {
         if self.jit.len() >= MAX_JIT_PROCESSES {
             return None;
         }
-        let executable = self.make(&Arc::from("[anon]"), ExecutableKind::Jit(Arc::new(code)));
+        let executable = self.make(&Arc::from("[anon]"), ExecutableKind::Jit(Arc::new(code)), Root::default());
         self.jit.push(Arc::downgrade(&executable));
         Some(executable)
     }
 
-    fn make(&mut self, path: &Arc<str>, kind: ExecutableKind) -> Arc<Executable> {
+    fn make(&mut self, path: &Arc<str>, kind: ExecutableKind, root: Root) -> Arc<Executable> {
         let id = self.next_id;
         self.next_id += 1;
-        Arc::new(Executable::new(id, Arc::clone(path), kind))
+        Arc::new(Executable { id, path: Arc::clone(path), kind, root })
     }
 
     /// Files that nothing refers to any more make room.

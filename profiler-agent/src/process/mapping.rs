@@ -27,7 +27,7 @@ pub struct Mapping {
 
 /// Sorted, not overlapping.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Mappings(Vec<Mapping>);
+pub(crate) struct Mappings(pub(crate) Vec<Mapping>);
 
 impl Mappings {
     /// From any order; of overlapping ones the later in the list wins.

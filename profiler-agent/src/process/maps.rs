@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 /// Executable mappings; lines that make no sense are left out.
 #[must_use]
-pub(super) fn parse(text: &[u8]) -> Mappings {
+pub(crate) fn parse(text: &[u8]) -> Mappings {
     let lines = text.split(|&byte| byte == b'\n');
     Mappings::new(lines.filter_map(parse_line).take(MAX_MAPPINGS))
 }

@@ -3,13 +3,13 @@
 //! Input: events in order of time, `/proc`. Output: identities, and addresses in executables. Invariant: what other
 //! processes say is read with bounds; it can cost them their names, never the agent.
 
-mod elf;
+pub(crate) mod elf;
 mod executable;
 mod identity;
 mod jit;
 mod living;
 mod mapping;
-mod maps;
+pub(crate) mod maps;
 mod proc;
 mod root;
 mod service;
@@ -21,7 +21,7 @@ pub use identity::{Identity, Naming};
 pub use jit::JitCode;
 pub(crate) use living::{Living, NotRead};
 pub use mapping::Mapping;
-pub(crate) use root::open_in_root;
+pub use root::Root;
 pub use service::NameSource;
 pub(crate) use service::percent_decode;
 pub use table::{CodeAddress, ProcessKey, ProcessTable};

@@ -2,17 +2,95 @@
 
 use super::Refusal;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
+use std::collections::HashMap;
 use std::fs::{File, Metadata};
 use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::sync::{Arc, Weak};
 
-/// Opens a regular file of a living process. Symbolic links lead where they lead for that process: an absolute one
-/// stays below its root, which the kernel's own resolution of `/proc/PID/root/…` does not guarantee.
-pub(crate) fn open_in_root(pid: u32, path: &Path) -> Option<File> {
-    let root = rustix::fs::open(format!("/proc/{pid}/root"), OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
+/// Roots known at most; those that nobody needs any more go first.
+const MAX_ROOTS: usize = 1024;
+
+/// The file system as a process sees it, for longer than the process lives.
+#[derive(Clone, Debug, Default)]
+pub struct Root {
+    /// None for the agent's own.
+    folder: Option<Arc<File>>,
+}
+
+impl Root {
+    /// Whether the agent sees the same.
+    pub(crate) fn is_own(&self) -> bool {
+        self.folder.is_none()
+    }
+
+    /// Opens a regular file. Symbolic links lead where they lead for that process: an absolute one stays below its
+    /// root, which the kernel's own resolution of `/proc/PID/root/…` does not guarantee.
+    pub(crate) fn open(&self, path: &Path) -> Option<File> {
+        let place = match &self.folder {
+            Some(folder) => place_below(folder, path)?,
+            None => place_below(&folder(Path::new("/"))?, path)?,
+        };
+        reopen(&place, |_| true).ok()
+    }
+}
+
+fn folder(path: &Path) -> Option<File> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).ok().map(File::from)
+}
+
+fn place_below(root: &File, path: &Path) -> Option<File> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let place = rustix::fs::openat2(&root, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve).ok()?;
-    reopen(&File::from(place), |_| true).ok()
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    rustix::fs::openat2(root, path, flags, Mode::empty(), resolve).ok().map(File::from)
+}
+
+/// Device and inode of the root folder, and the mount namespace.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct RootKey(u64, u64, u64);
+
+impl RootKey {
+    fn of(pid: &str, folder: &File) -> Option<Self> {
+        let metadata = folder.metadata().ok()?;
+        let namespace = std::fs::metadata(format!("/proc/{pid}/ns/mnt")).ok()?;
+        Some(Self(metadata.dev(), metadata.ino(), namespace.ino()))
+    }
+}
+
+/// The roots of processes, each opened once.
+#[derive(Default)]
+pub(super) struct Roots {
+    own: Option<RootKey>,
+    known: HashMap<RootKey, Weak<File>>,
+}
+
+impl Roots {
+    /// The root of the first of these processes that still lives; the agent's own without any.
+    pub(super) fn of(&mut self, pids: impl IntoIterator<Item = u32>) -> Root {
+        pids.into_iter().find_map(|pid| self.of_live(pid)).unwrap_or_default()
+    }
+
+    fn of_live(&mut self, pid: u32) -> Option<Root> {
+        let found = folder(Path::new(&format!("/proc/{pid}/root")))?;
+        let key = RootKey::of(&pid.to_string(), &found)?;
+        if self.own.is_none() {
+            self.own = folder(Path::new("/")).and_then(|own| RootKey::of("self", &own));
+        }
+        if self.own == Some(key) {
+            return Some(Root::default());
+        }
+        if let Some(folder) = self.known.get(&key).and_then(Weak::upgrade) {
+            return Some(Root { folder: Some(folder) });
+        }
+        if self.known.len() >= MAX_ROOTS {
+            self.known.retain(|_, folder| folder.strong_count() > 0);
+        }
+        let found = Arc::new(found);
+        self.known.insert(key, Arc::downgrade(&found));
+        Some(Root { folder: Some(found) })
+    }
 }
 
 /// Opens a regular file that is wanted. What it is shows before it is opened: opening a fifo waits for its writer, and
@@ -38,34 +116,44 @@ fn reopen(place: &File, wanted: impl Fn(&Metadata) -> bool) -> Result<File, Opti
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn fifo_in(folder: &Path) -> std::path::PathBuf {
-        let fifo = folder.join("fifo");
-        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
-        fifo
-    }
+    use std::process::Command;
 
     #[test]
     fn opens_neither_fifos_nor_devices() {
         let folder = tempfile::tempdir().unwrap();
-        let fifo = fifo_in(folder.path());
+        let fifo = folder.path().join("fifo");
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
         for path in [fifo.as_path(), Path::new("/dev/zero"), folder.path()] {
             assert_eq!(open_regular(path, |_| true).err(), Some(Some(Refusal::Malformed)), "{}", path.display());
-            assert!(open_in_root(std::process::id(), path).is_none(), "{}", path.display());
+            assert!(Root::default().open(path).is_none(), "{}", path.display());
         }
         assert_eq!(open_regular(&folder.path().join("none"), |_| true).err(), Some(None));
         assert!(open_regular(Path::new("/proc/self/exe"), |_| true).is_ok());
     }
 
     #[test]
-    fn follows_links_that_stay_below_the_root() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("file"), "text").unwrap();
-        std::os::unix::fs::symlink(folder.path().join("file"), folder.path().join("link")).unwrap();
-        std::os::unix::fs::symlink("/proc/self/exe", folder.path().join("magic")).unwrap();
-        let open = |name: &str| open_in_root(std::process::id(), &folder.path().join(name));
-        assert!(open("link").is_some());
-        assert!(open("magic").is_none());
-        assert!(open_in_root(u32::MAX, &folder.path().join("file")).is_none());
+    fn links_stay_below_the_root() {
+        let below = tempfile::tempdir().unwrap();
+        std::fs::write(below.path().join("file"), "below").unwrap();
+        std::os::unix::fs::symlink("/file", below.path().join("link")).unwrap();
+        std::os::unix::fs::symlink("../../../../file", below.path().join("up")).unwrap();
+        std::os::unix::fs::symlink("/proc/self/exe", below.path().join("magic")).unwrap();
+        let root = Root { folder: folder(below.path()).map(Arc::new) };
+        let read = |name: &str| root.open(Path::new(name)).map(|file| std::io::read_to_string(file).unwrap());
+        for name in ["/file", "file", "/link", "up", "/../file"] {
+            assert_eq!(read(name).as_deref(), Some("below"), "{name}");
+        }
+        assert_eq!(read("/magic"), None);
+        assert!(Root::default().open(&below.path().join("magic")).is_none());
+    }
+
+    #[test]
+    fn a_process_with_the_agents_root_needs_none_of_its_own() {
+        let mut roots = Roots::default();
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        assert!(roots.of([u32::MAX, child.id()]).is_own());
+        assert!(roots.of([u32::MAX]).is_own());
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 }

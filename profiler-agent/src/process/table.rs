@@ -106,8 +106,10 @@ impl ProcessTable {
 
     /// A process begins to run a new executable.
     pub fn exec(&mut self, event: &ExecEvent) {
-        if let Some(process) = self.current.get(&event.tgid).and_then(|key| self.processes.get_mut(key)) {
+        let Some(&key) = self.current.get(&event.tgid) else { return };
+        if let Some(process) = self.processes.get_mut(&key) {
             *process = Process { last_used_ns: event.time_ns, ..Process::default() };
+            self.changed.insert(key);
         }
     }
 
@@ -187,13 +189,26 @@ impl ProcessTable {
         CodeAddress { executable: self.executables.kernel(), address }
     }
 
+    /// Looks at the mappings of a process again for an address in none; whether that helped. Looks that do not become
+    /// rarer and rarer.
+    fn find_new(&mut self, key: ProcessKey, address: u64, time_ns: u64) -> bool {
+        let due = self.processes.get(&key).is_some_and(|process| process.reload_after_ns <= time_ns);
+        if !due || !self.reload(key, time_ns) {
+            return false;
+        }
+        let Some(process) = self.processes.get_mut(&key) else { return false };
+        let found = process.mappings.find_mut(address).is_some();
+        if found {
+            process.reloads = 0;
+        }
+        found
+    }
+
     /// An address in a process at a time; none when nothing executable is mapped there.
     pub fn user_address(&mut self, key: ProcessKey, address: u64, time_ns: u64) -> Option<CodeAddress> {
         let process = self.processes.entry(key).or_default();
         process.last_used_ns = time_ns;
-        if process.mappings.find_mut(address).is_none()
-            && (time_ns < process.reload_after_ns || !self.reload(key, time_ns))
-        {
+        if process.mappings.find_mut(address).is_none() && !self.find_new(key, address, time_ns) {
             return None;
         }
         let process = self.processes.get_mut(&key)?;

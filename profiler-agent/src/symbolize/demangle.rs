@@ -4,13 +4,13 @@ use std::borrow::Cow;
 use std::fmt::{Error, Write};
 
 /// Longest demangled name in bytes; template names grow exponentially with the mangled one.
-const MAX_NAME_BYTES: usize = 8192;
+pub(crate) const MAX_NAME_BYTES: usize = 8192;
 /// Nesting of a C++ name.
 const MAX_DEPTH: u32 = 64;
 
 /// A demangled name, or the name itself when it is not mangled.
 #[must_use]
-pub(super) fn demangle(name: &str) -> Cow<'_, str> {
+pub(crate) fn demangle(name: &str) -> Cow<'_, str> {
     if let Ok(demangled) = rustc_demangle::try_demangle(name) {
         return write_bounded(|out| write!(out, "{demangled:#}")).map_or(Cow::Borrowed(name), Cow::Owned);
     }

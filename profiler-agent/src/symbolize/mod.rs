@@ -10,23 +10,25 @@
 mod arena;
 mod code_spans;
 mod debuginfo;
-mod demangle;
+mod debuginfod;
+pub(crate) mod demangle;
 mod go;
 mod growing;
 mod jit;
 mod jit_lines;
-mod jitdump;
+pub(crate) mod jitdump;
 mod kallsyms;
 mod kernel;
 mod names;
 mod origin;
-mod perf_map;
+pub(crate) mod perf_map;
 mod profile;
 mod remembered;
 mod source;
 mod symbol_file;
 mod symbol_table;
 
+pub use debuginfod::{DebugFile, Debuginfod, DebuginfodOptions};
 pub use names::{Names, Site};
 pub(crate) use origin::{SymbolOrigin, origins};
 pub use profile::symbolize;

@@ -1,6 +1,7 @@
 //! From an address in an executable to the functions there.
 
 use super::debuginfo::Budget;
+use super::debuginfod::Debuginfod;
 use super::demangle::demangle;
 use super::jit;
 use super::remembered::Remembered;
@@ -65,8 +66,15 @@ impl Names {
     #[must_use]
     pub fn new(metrics: Arc<Metrics>, debug_info_time: Duration) -> Self {
         let budget = Rc::new(Budget::new(debug_info_time));
-        let context = Context { budget, jit_bytes: Rc::new(Cell::new(jit::MAX_READ_BYTES)), metrics };
+        let context = Context { budget, jit_bytes: Rc::new(Cell::new(jit::MAX_READ_BYTES)), metrics, debuginfod: None };
         Self { looked: HashMap::new(), remembered: Remembered::default(), clock: 0, context }
+    }
+
+    /// Asks servers for debug info that the host does not have.
+    #[must_use]
+    pub fn with_debuginfod(mut self, debuginfod: Option<Arc<Debuginfod>>) -> Self {
+        self.context.debuginfod = debuginfod;
+        self
     }
 
     /// Names addresses of one executable, in their order: for each the functions there, the innermost inlined one

@@ -41,10 +41,11 @@ pub(crate) fn origins(executable: &Executable) -> Result<Vec<SymbolOrigin>, &'st
     let mut reason = source::without_sources(&executable.kind);
     match &executable.kind {
         ExecutableKind::Elf { file, .. } => {
+            let context = context();
             let table = Pclntab::open(file).ok().flatten();
             found.extend(table.map(|table| SymbolOrigin::GoTable(table.functions())));
-            found.extend(debuginfo::origin(executable, file, &context()).map(debug_info).ok());
-            match symbol_table::tables(executable) {
+            found.extend(debuginfo::origin(executable, file, &context).map(debug_info).ok());
+            match symbol_table::tables(executable, &context) {
                 Ok(tables) => found.extend(tables.into_iter().map(|(place, copy)| table_of(place, copy.functions))),
                 Err(why) => reason = why,
             }
@@ -58,12 +59,13 @@ pub(crate) fn origins(executable: &Executable) -> Result<Vec<SymbolOrigin>, &'st
     if found.is_empty() { Err(reason) } else { Ok(found) }
 }
 
-/// One of its own: nobody waits behind.
+/// One of its own: nobody waits behind. No server is asked for debug info.
 fn context() -> Context {
     Context {
         budget: Rc::new(Budget::new(Duration::from_secs(60))),
         jit_bytes: Rc::new(Cell::new(0)),
         metrics: Arc::default(),
+        debuginfod: None,
     }
 }
 

@@ -16,7 +16,7 @@ const PIECE_BYTES: usize = 256 << 10;
 const COMPACT_BYTES: usize = 4 << 20;
 
 /// The names of one process, as far as its map has been read.
-pub(super) struct PerfMap {
+pub(crate) struct PerfMap {
     spans: CodeSpans,
     names: Arena,
     read: Growing,
@@ -34,7 +34,7 @@ impl Default for PerfMap {
 
 impl PerfMap {
     /// Reads what was written since; at most `budget` bytes, which it lessens.
-    pub(super) fn refresh(&mut self, file: &File, budget: &mut u64) {
+    pub(crate) fn refresh(&mut self, file: &File, budget: &mut u64) {
         if self.read.is_another(file) {
             *self = Self::default();
         }
@@ -50,12 +50,12 @@ impl PerfMap {
     }
 
     /// The newest name for an address.
-    pub(super) fn find(&self, address: u64) -> Option<&str> {
+    pub(crate) fn find(&self, address: u64) -> Option<&str> {
         self.spans.find(address).map(|name| self.names.get(name))
     }
 
     /// Memory in bytes.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.spans.bytes() + self.names.bytes()
     }
 

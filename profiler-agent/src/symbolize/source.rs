@@ -1,6 +1,7 @@
 //! Where names come from: each source is asked for what those before it left open.
 
 use super::debuginfo::{self, Budget};
+use super::debuginfod::Debuginfod;
 use super::{go, jit, kernel, symbol_table};
 use crate::process::{Executable, ExecutableKind};
 use crate::telemetry::metrics::Metrics;
@@ -58,6 +59,8 @@ pub(super) struct Context {
     /// Bytes that may still be read in this window of what processes say about code made at run time.
     pub(super) jit_bytes: Rc<Cell<u64>>,
     pub(super) metrics: Arc<Metrics>,
+    /// Servers that may have debug info.
+    pub(super) debuginfod: Option<Arc<Debuginfod>>,
 }
 
 /// Why a source is not there.

@@ -27,8 +27,8 @@ struct SymbolTables(Vec<Symbols>);
 ///
 /// # Errors
 /// There is no function in any.
-pub(super) fn open(executable: &Executable, _: &Context) -> Result<Box<dyn Source>, NotOpened> {
-    let tables = tables(executable).map_err(NotOpened::Never)?;
+pub(super) fn open(executable: &Executable, context: &Context) -> Result<Box<dyn Source>, NotOpened> {
+    let tables = tables(executable, context).map_err(NotOpened::Never)?;
     Ok(Box::new(SymbolTables(tables.into_iter().map(|(_, copy)| Symbols::new(copy)).collect())))
 }
 
@@ -46,7 +46,7 @@ pub(super) enum Place {
 }
 
 /// The tables that there are, with at least one function each; at least one.
-pub(super) fn tables(executable: &Executable) -> Result<Vec<(Place, SymbolFile)>, &'static str> {
+pub(super) fn tables(executable: &Executable, context: &Context) -> Result<Vec<(Place, SymbolFile)>, &'static str> {
     let ExecutableKind::Elf { file, .. } = &executable.kind else {
         return Err(source::without_sources(&executable.kind));
     };
@@ -54,7 +54,7 @@ pub(super) fn tables(executable: &Executable) -> Result<Vec<(Place, SymbolFile)>
     if full.functions > 0 {
         return Ok(vec![(Place::Symtab, full)]);
     }
-    let other = debuginfo::symbol_file(executable, file).and_then(|(other, path)| {
+    let other = debuginfo::symbol_file(executable, file, context).and_then(|(other, path)| {
         let copy = symbol_file::extract(&other, Table::Full).ok()?;
         Some((path.map_or(Place::DebugData, Place::Separate), copy))
     });
@@ -112,6 +112,8 @@ pub(super) fn names(symbolizer: &Symbolizer, tables: &Tables<'_>, input: Input<&
         }
     };
     let answer = |symbolized: Symbolized<'_>| match symbolized {
+        // An offset into the table of names that hits the end of another name.
+        Symbolized::Sym(symbol) if symbol.name.is_empty() => Answer::Unknown("unnamed"),
         Symbolized::Sym(symbol) => {
             let name = RawName::Mangled(symbol.name.into_owned());
             Answer::Sites(vec![RawSite { name, file: Arc::from(""), line: 0 }])

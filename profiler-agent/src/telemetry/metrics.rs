@@ -33,6 +33,7 @@ metrics! {
     DebugInfoPostponed = "profiler_debug_info_postponed_total" "counter" "", "Addresses named without debug info because the window's time for it was over.";
     ExportRequests = "profiler_export_requests_total" "counter" "outcome", "Export requests by outcome.";
     ExportAmbiguous = "profiler_export_ambiguous_total" "counter" "", "Requests sent again because it was unknown whether the server took them.";
+    DebuginfodRequests = "profiler_debuginfod_requests_total" "counter" "outcome", "Build IDs asked for at debuginfod servers, by outcome.";
     BpfRunSeconds = "profiler_bpf_run_seconds_total" "counter" "", "Time the kernel programs took, by their own clock.";
     MapUsed = "profiler_map_used_ratio" "gauge" "map", "Share of a BPF map in use.";
     MapBytes = "profiler_map_bytes" "gauge" "", "Memory of the BPF maps and rings.";

@@ -13,7 +13,7 @@ use profiler_common::unwind::arch::X86_64 as Native;
 
 /// What holds at an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lookup {
+pub(crate) enum Lookup {
     /// This rule.
     Rule(Rule),
     /// The table is being built.
@@ -22,7 +22,7 @@ pub(super) enum Lookup {
 
 /// Takes the steps that are left and adds their frames; false when a table has to be built first, and the sample is
 /// as it was. `rule` gives what holds at an address of the process.
-pub(super) fn finish(sample: &mut Sample, mut rule: impl FnMut(u64) -> Lookup) -> bool {
+pub(crate) fn finish(sample: &mut Sample, mut rule: impl FnMut(u64) -> Lookup) -> bool {
     let Some(stack) = &sample.stack else { return true };
     let mut frames = Vec::new();
     let mut cursor = stack.head.cursor;

@@ -7,10 +7,10 @@
 mod builder;
 pub mod cfi;
 mod chunks;
-mod finish;
+pub(crate) mod finish;
 mod origin;
 mod store;
-mod table;
+pub(crate) mod table;
 mod unwinder;
 
 pub use chunks::ChunkMemory;

@@ -11,6 +11,7 @@ use super::table::UnwindTable;
 use crate::bpf::Sample;
 use crate::process::{CodeAddress, ExecutableKind, ProcessKey, ProcessTable};
 use crate::telemetry::metrics::{Metric, Metrics};
+use profiler_common::outcome::UnwindStop;
 use profiler_common::unwind::Rule;
 use profiler_common::unwind::place::{MappingEntry, kind};
 use std::collections::{HashMap, HashSet};
@@ -24,6 +25,8 @@ const KEEP_UNUSED_NS: u64 = 60_000_000_000;
 const KEEP_OWN_NS: u64 = 30_000_000_000;
 /// Bytes of tables in the agent's own memory.
 const MAX_OWN_BYTES: usize = 16 << 20;
+/// Files remembered before those without rows are forgotten: they are looked at again when they are met again.
+const MAX_FILES: usize = 16_384;
 /// How often is looked for what can go.
 const SWEEP_NS: u64 = 1_000_000_000;
 
@@ -113,10 +116,22 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
             Some(code) => self.lookup(&code),
             None => Lookup::Rule(Rule::NONE),
         });
-        if finished && self.is_told(key) {
-            self.stale.insert(key);
+        if finished {
+            self.finished(sample, key);
         }
         finished
+    }
+
+    /// The kernel program is told about the process, now that the tables are there. A stack that is deeper than what is
+    /// copied cannot wait for more copies.
+    fn finished(&mut self, sample: &Sample, key: ProcessKey) {
+        let Some(told) = self.told.get_mut(&key) else { return };
+        if sample.header.stop == UnwindStop::CopyShort as u32 {
+            told.copies = told.copies.max(COPIES_FIRST);
+        }
+        if told.copies >= COPIES_FIRST {
+            self.stale.insert(key);
+        }
     }
 
     /// The same without waiting for tables: the frame pointer is followed where they are missing.
@@ -301,6 +316,9 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
         let unused = |(index, table): &(&u32, &Table)| !used.contains(index) && table.used_ns + KEEP_UNUSED_NS < now_ns;
         let unused: Vec<u32> = self.tables.iter().filter(unused).map(|(index, _)| *index).collect();
         unused.into_iter().for_each(|index| self.remove(index));
+        if self.files.len() > MAX_FILES {
+            self.files.retain(|_, file| !matches!(file, File::Without));
+        }
         self.drop_own_copies();
         self.report();
     }

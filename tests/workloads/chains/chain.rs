@@ -1,6 +1,7 @@
 //! chain SECONDS DEPTH: burns below main > first > second > third > first > … > closure > work, DEPTH functions deep, and
 //! in a destructor that a panic calls. Prints its own CPU clock as JSON at the end.
 
+use std::arch::asm;
 use std::hint::black_box;
 use std::panic;
 
@@ -29,9 +30,13 @@ macro_rules! burner {
         #[inline(never)]
         #[unsafe(no_mangle)]
         fn $name(rounds: u64) -> u64 {
-            let mut state = $salt;
-            for _ in 0..rounds {
-                state = black_box(state * 31 + $salt) & 0xffff;
+            let (mut state, mut round) = ($salt, 0);
+            // Nothing here is a call, optimized or not.
+            while round < rounds {
+                state = (state & 0xffff) * 31 + $salt;
+                // SAFETY: no instruction.
+                unsafe { asm!("/* {0} */", inout(reg) state, options(nomem, nostack, preserves_flags)) };
+                round += 1;
             }
             state
         }

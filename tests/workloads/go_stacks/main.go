@@ -3,50 +3,9 @@
 package main
 
 /*
-#cgo CFLAGS: -O1 -fno-omit-frame-pointer -fno-optimize-sibling-calls
-#define _GNU_SOURCE
-#include <signal.h>
-#include <stdio.h>
-#include <sys/time.h>
-#include <ucontext.h>
-#include <unistd.h>
-
-static int busy;
-
-static void report(int number, siginfo_t *info, void *context) {
-	if (__atomic_exchange_n(&busy, 1, __ATOMIC_SEQ_CST)) return;
-	mcontext_t *m = &((ucontext_t *)context)->uc_mcontext;
-	unsigned long thread;
-	char text[256], byte;
-#ifdef __x86_64__
-	__asm__("mov %%fs:0, %0" : "=r"(thread));
-	int length = snprintf(text, sizeof text, "%llx %llx %llx 0 %lx 0\n", (unsigned long long)m->gregs[REG_RIP],
-		(unsigned long long)m->gregs[REG_RSP], (unsigned long long)m->gregs[REG_RBP], thread);
-#else
-	__asm__("mrs %0, tpidr_el0" : "=r"(thread));
-	int length = snprintf(text, sizeof text, "%llx %llx %llx %llx %lx %llx\n", m->pc, m->sp, m->regs[29], m->regs[30],
-		thread, m->regs[28]);
-#endif
-	if (write(1, text, length) != length || read(0, &byte, 1) != 1) _exit(0);
-	__atomic_store_n(&busy, 0, __ATOMIC_SEQ_CST);
-}
-
-static void start(void) {
-	struct sigaction action = {.sa_sigaction = report, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
-	sigaction(SIGPROF, &action, 0);
-	struct itimerval timer = {{0, 3000}, {0, 3000}};
-	setitimer(ITIMER_PROF, &timer, 0);
-}
-
-extern void callback(void);
-
-__attribute__((noinline)) void c_burn(void) {
-	for (volatile long n = 0; n < 2000000; n++);
-}
-__attribute__((noinline)) void c_outer(int back) {
-	if (back) callback(); else c_burn();
-	__asm__ volatile("");
-}
+#cgo CFLAGS: -O1 -fno-omit-frame-pointer
+void start(void);
+void c_outer(int back);
 */
 import "C"
 
@@ -71,12 +30,12 @@ func burn() {
 
 //go:noinline
 func grow(depth int) int {
-	var room [256]byte
+	var room [2048]byte
 	if depth == 0 {
 		return 0
 	}
-	room[depth%256] = byte(depth)
-	return grow(depth-1) + int(room[depth%256])
+	room[depth%2048] = byte(depth)
+	return grow(depth-1) + int(room[depth%2048])
 }
 
 //go:noinline
@@ -104,7 +63,7 @@ func main() {
 			C.c_outer(1)
 		case "grow":
 			done := make(chan int)
-			go func() { done <- grow(10000) }()
+			go func() { done <- grow(300) }()
 			<-done
 		case "collect":
 			collect()

@@ -10,7 +10,7 @@ const LIBRARIES: &[&str] = &["libc.so.6", "libstdc++.so.6", "libLLVM", "libpytho
 
 /// Prints a line for each file.
 pub(super) fn unwind() -> Result<()> {
-    let example = build()?;
+    let example = example("unwind_rows")?;
     println!("      rows  M rows/s  bytes/row  table KiB  peak MiB  file");
     for file in files()? {
         let figures = shell::output(shell::command(&example, [&file]).current_dir("/"))?;
@@ -19,11 +19,12 @@ pub(super) fn unwind() -> Result<()> {
     Ok(())
 }
 
-fn build() -> Result<PathBuf> {
-    shell::step("building the example unwind_rows, optimized");
-    let args = ["build", "--release", "--locked", "--package", "profiler-agent", "--example", "unwind_rows"];
+/// Builds an example of the agent's.
+pub(super) fn example(name: &str) -> Result<PathBuf> {
+    shell::step(&format!("building the example {name}, optimized"));
+    let args = ["build", "--release", "--locked", "--package", "profiler-agent", "--example", name];
     shell::run(&mut shell::cargo(args))?;
-    Ok(places::target().join("release/examples/unwind_rows"))
+    Ok(places::target().join("release/examples").join(name))
 }
 
 fn line(figures: &str) -> Option<String> {
@@ -34,7 +35,7 @@ fn line(figures: &str) -> Option<String> {
 }
 
 /// What of these is on the host, each file once.
-fn files() -> Result<BTreeSet<PathBuf>> {
+pub(super) fn files() -> Result<BTreeSet<PathBuf>> {
     let known = shell::output(&mut shell::command("ldconfig", ["-p"]))?;
     let is_wanted = |path: &&str| {
         let name = path.rsplit('/').next().unwrap_or_default();

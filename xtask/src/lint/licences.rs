@@ -3,6 +3,7 @@
 use crate::shell;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// Licences that ask for no more than attribution.
 const ALLOWED: &[&str] = &[
@@ -19,7 +20,7 @@ const ALLOWED: &[&str] = &[
     "Zlib",
 ];
 /// Licences allowed for one package only.
-const EXCEPTIONS: &[(&str, &str)] = &[("inferno", "CDDL-1.0")];
+const EXCEPTIONS: &[(&str, &str)] = &[("inferno", "CDDL-1.0"), ("libfuzzer-sys", "(MIT OR Apache-2.0) AND NCSA")];
 /// Packages never wanted, and why.
 const BANNED: &[(&str, &str)] = &[
     ("openssl-sys", "rustls is the TLS of this project"),
@@ -29,15 +30,28 @@ const BANNED: &[(&str, &str)] = &[
 
 /// Every violation at once.
 pub(crate) fn check() -> Result<()> {
-    let text = shell::output(&mut shell::cargo(["metadata", "--format-version", "1", "--locked"]))?;
-    let metadata: Value = serde_json::from_str(&text).context("cannot read cargo's metadata")?;
-    let packages = metadata["packages"].as_array().context("no packages in cargo's metadata")?;
-    let wrong: Vec<String> = packages.iter().flat_map(violations).collect();
+    let mut packages = locked("Cargo.toml")?;
+    packages.extend(
+        locked("tests/fuzz/Cargo.toml").context("run `cargo update -w --manifest-path tests/fuzz/Cargo.toml`")?,
+    );
+    let wrong: BTreeSet<String> = packages.iter().flat_map(violations).collect();
     if !wrong.is_empty() {
+        let wrong: Vec<String> = wrong.into_iter().collect();
         bail!("{}", wrong.join("; "));
     }
     shell::step(&format!("licences of {} packages are fine", packages.len()));
     Ok(())
+}
+
+/// The packages that a manifest's lock file names.
+fn locked(manifest: &str) -> Result<Vec<Value>> {
+    let args = ["metadata", "--format-version", "1", "--locked", "--manifest-path", manifest];
+    let text = shell::output(&mut shell::cargo(args))?;
+    let mut metadata: Value = serde_json::from_str(&text).context("cannot read cargo's metadata")?;
+    match metadata["packages"].take() {
+        Value::Array(packages) => Ok(packages),
+        _ => bail!("no packages in cargo's metadata of {manifest}"),
+    }
 }
 
 fn violations(package: &Value) -> Vec<String> {

@@ -9,7 +9,7 @@ use crate::shell::{command, output, run, step};
 use crate::{places, shell};
 use anyhow::{Context, Result};
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 const COMPILER: &str = "rustc-web";
@@ -55,6 +55,15 @@ impl Chain {
 
 /// Installs it unless it is there.
 pub(crate) fn install() -> Result<Chain> {
+    let chain = compiler()?;
+    let _lock = places::lock("bpf-toolchain")?;
+    places::fill(&chain.folder.join("linker"), |linker| build_linker(&chain, linker))?;
+    debian::write_script(&chain.linker(), &chain.folder.join("linker/bin/bpf-linker"), &chain.libraries())?;
+    Ok(chain)
+}
+
+/// Installs the compiler of the chain alone unless it is there.
+pub(crate) fn compiler() -> Result<Chain> {
     if !shell::has("apt-get") {
         anyhow::bail!(
             "the BPF tool chain is made of Debian packages: run this on Debian 12 or newer, or in its container"
@@ -66,9 +75,7 @@ pub(crate) fn install() -> Result<Chain> {
     let folder = places::cache()?.join(format!("bpf-toolchain-{name}-{LINKER}"));
     places::fill(&folder.join("root"), |root| unpack(root, &version))?;
     let chain = Chain { folder };
-    write_script(&chain, "rustc", &chain.root().join("usr/bin/rustc"))?;
-    places::fill(&chain.folder.join("linker"), |linker| build_linker(&chain, linker))?;
-    write_script(&chain, "bpf-linker", &chain.folder.join("linker/bin/bpf-linker"))?;
+    debian::write_script(&chain.rustc(), &chain.root().join("usr/bin/rustc"), &chain.libraries())?;
     Ok(chain)
 }
 
@@ -105,21 +112,4 @@ fn build_linker(chain: &Chain, linker: &Path) -> Result<()> {
     run(&mut cargo)?;
     fs::remove_dir_all(linker.join("build"))?;
     Ok(fs::remove_dir_all(linker.join("llvm"))?)
-}
-
-/// Library paths stay out of the environment of build scripts and of the host's own linker.
-fn write_script(chain: &Chain, name: &str, program: &Path) -> Result<()> {
-    let path = chain.folder.join("bin").join(name);
-    let libraries = chain.libraries();
-    let text = format!(
-        "#!/bin/sh\nLD_LIBRARY_PATH='{}'\nexport LD_LIBRARY_PATH\nexec '{}' \"$@\"\n",
-        libraries.display(),
-        program.display()
-    );
-    if fs::read_to_string(&path).is_ok_and(|present| present == text) {
-        return Ok(());
-    }
-    fs::create_dir_all(chain.folder.join("bin"))?;
-    places::write(&path, text.as_bytes())?;
-    Ok(fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?)
 }

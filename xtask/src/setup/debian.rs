@@ -1,9 +1,11 @@
 //! Debian packages: installed where a test needs them, or unpacked into a folder without installing.
 
+use crate::places;
 use crate::shell::{self, command, output};
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 /// Packages every Debian machine with a C compiler has, never unpacked.
@@ -24,7 +26,8 @@ fn policy(package: &str) -> Result<Option<String>> {
     Ok(version.filter(|version| *version != "(none)").map(str::to_owned))
 }
 
-fn update() -> Result<()> {
+/// Fetches the package lists.
+pub(crate) fn update() -> Result<()> {
     shell::step("fetching Debian's package lists");
     output(&mut command("apt-get", ["update", "--quiet"])).map(drop)
 }
@@ -58,6 +61,11 @@ pub(crate) fn unpack(packages: &[String], downloads: &Path, root: &Path) -> Resu
         update()?;
         output(&mut apt)?;
     }
+    extract(downloads, root)
+}
+
+/// Unpacks all packages of a folder below `root`.
+pub(crate) fn extract(downloads: &Path, root: &Path) -> Result<()> {
     for entry in fs::read_dir(downloads)? {
         let package = entry?.path();
         if package.extension().is_some_and(|extension| extension == "deb") {
@@ -65,6 +73,22 @@ pub(crate) fn unpack(packages: &[String], downloads: &Path, root: &Path) -> Resu
         }
     }
     Ok(())
+}
+
+/// Writes a script that starts an unpacked program with the libraries unpacked beside it: their path stays out of the
+/// environment of build scripts and of the host's own linker.
+pub(crate) fn write_script(path: &Path, program: &Path, libraries: &Path) -> Result<()> {
+    let text = format!(
+        "#!/bin/sh\nLD_LIBRARY_PATH='{}'\nexport LD_LIBRARY_PATH\nexec '{}' \"$@\"\n",
+        libraries.display(),
+        program.display()
+    );
+    if fs::read_to_string(path).is_ok_and(|present| present == text) {
+        return Ok(());
+    }
+    fs::create_dir_all(path.parent().context("no folder")?)?;
+    places::write(path, text.as_bytes())?;
+    Ok(fs::set_permissions(path, fs::Permissions::from_mode(0o755))?)
 }
 
 /// Installs the packages whose program is missing.

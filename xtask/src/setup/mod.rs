@@ -4,6 +4,7 @@
 
 pub(crate) mod bpf;
 pub(crate) mod debian;
+pub(crate) mod fuzz;
 pub(crate) mod go;
 
 use crate::shell::step;
@@ -23,6 +24,8 @@ enum Part {
     Bpf,
     /// What the tests start: a browser, C and Go compilers, Python, Node and Java
     Test,
+    /// cargo-fuzz
+    Fuzz,
 }
 
 /// Programs that tests start, and the Debian packages that have them.
@@ -37,6 +40,9 @@ const TEST_PROGRAMS: &[(&str, &str)] = &[
     ("java", "default-jre-headless"),
     ("g++", "g++"),
     ("clang", "clang"),
+    ("ld.lld", "lld"),
+    ("musl-gcc", "musl-tools"),
+    ("xargs", "findutils"),
     ("objcopy", "binutils"),
     ("xz", "xz-utils"),
     ("dwz", "dwz"),
@@ -44,10 +50,11 @@ const TEST_PROGRAMS: &[(&str, &str)] = &[
 
 /// The verb.
 pub(crate) fn setup(args: &Args) -> Result<()> {
-    let parts: &[Part] = args.part.as_ref().map_or(&[Part::Bpf, Part::Test], std::slice::from_ref);
+    let parts: &[Part] = args.part.as_ref().map_or(&[Part::Bpf, Part::Test, Part::Fuzz], std::slice::from_ref);
     for part in parts {
         match part {
             Part::Bpf => step(&format!("BPF tool chain: {}", bpf::install()?.describe()?)),
+            Part::Fuzz => step(&format!("cargo-fuzz: {}", fuzz::install()?.display())),
             Part::Test => step(&format!("programs of the tests are there; {}", go::describe(&test()?)?)),
         }
     }

@@ -4,14 +4,13 @@
 //! build ID it must be the same; without, the checksum of the link must be right.
 
 use super::sections::Sections;
-use crate::process::{Executable, open_in_root};
+use crate::process::{Executable, Root};
 use gimli::RunTimeEndian;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
 
 /// Where distributions put debug info.
 const DEBUG_FOLDER: &str = "/usr/lib/debug";
@@ -39,7 +38,7 @@ pub(in crate::symbolize) struct Located {
     pub(super) found_by: FoundBy,
     /// Where it is, below that root.
     pub(super) path: PathBuf,
-    root: u32,
+    root: Root,
     pub(super) sections: Sections,
 }
 
@@ -59,17 +58,15 @@ impl Missing {
     }
 }
 
-/// Processes whose roots are looked below.
-fn roots(executable: &Executable) -> Vec<u32> {
-    let mut roots = vec![executable.seen_in.load(Ordering::Relaxed), std::process::id()];
-    roots.dedup();
-    roots
+/// This root, then the agent's own.
+fn roots(first: &Root) -> impl Iterator<Item = Root> {
+    let own = (!first.is_own()).then(Root::default);
+    std::iter::once(first.clone()).chain(own)
 }
 
 /// The executable itself.
 pub(super) fn itself(executable: &Executable, file: &File, sections: Sections) -> Option<Located> {
-    let root = executable.seen_in.load(Ordering::Relaxed);
-    let path = PathBuf::from(&*executable.path);
+    let (path, root) = (PathBuf::from(&*executable.path), executable.root.clone());
     Some(Located { file: file.try_clone().ok()?, found_by: FoundBy::Itself, path, root, sections })
 }
 
@@ -78,11 +75,11 @@ pub(super) fn separate(executable: &Executable, file: &File, sections: &Sections
     let link = debug_link(file, sections);
     let folder = Path::new(&*executable.path).parent().unwrap_or(Path::new("/"));
     let mut missing = Missing::NotFound;
-    for root in roots(executable) {
+    for root in roots(&executable.root) {
         let by_id = by_build_id(&sections.build_id).map(|path| (path, None));
         let by_link = link.iter().flat_map(|link| link.paths(folder).map(|path| (path, Some(link.checksum))));
         for (path, checksum) in by_id.into_iter().chain(by_link) {
-            match open(root, path, &sections.build_id, checksum, file) {
+            match open(&root, path, &sections.build_id, checksum, file) {
                 Ok(located) => return Ok(located),
                 Err(why) => missing = missing.or(why),
             }
@@ -99,17 +96,30 @@ pub(super) fn supplement(located: &Located) -> Option<Result<Located, Missing>> 
     let (name, build_id) = (Path::new(OsStr::from_bytes(&content[..end])), &content[end + 1..]);
     let folder = located.path.parent().unwrap_or(Path::new("/"));
     let mut missing = Missing::NotFound;
-    let mut roots = vec![located.root, std::process::id()];
-    roots.dedup();
-    for root in roots {
+    for root in roots(&located.root) {
         for path in [Some(folder.join(name)), by_build_id(build_id)].into_iter().flatten() {
-            match open(root, path, build_id, None, &located.file) {
+            match open(&root, path, build_id, None, &located.file) {
                 Ok(located) => return Some(Ok(located)),
                 Err(why) => missing = missing.or(why),
             }
         }
     }
     Some(Err(missing))
+}
+
+/// The build ID of the file that this one shares names with.
+pub(super) fn supplement_id(located: &Located) -> Option<Vec<u8>> {
+    let content = located.sections.get(".gnu_debugaltlink")?.unpack(&located.file, MAX_LINK_BYTES).ok()?;
+    let end = content.iter().position(|&byte| byte == 0)?;
+    Some(content[end + 1..].to_vec())
+}
+
+/// What a server sent for a build ID.
+pub(super) fn fetched(file: File, build_id: &[u8]) -> Result<Located, Missing> {
+    let sections = Sections::read(&file).map_err(|_| Missing::Mismatch)?;
+    let is_right = sections.build_id == build_id;
+    let located = Located { file, found_by: FoundBy::BuildId, path: PathBuf::new(), root: Root::default(), sections };
+    if is_right { Ok(located) } else { Err(Missing::Mismatch) }
 }
 
 /// `/usr/lib/debug/.build-id/ab/cdef….debug`.
@@ -153,8 +163,8 @@ fn debug_link(file: &File, sections: &Sections) -> Option<DebugLink> {
 }
 
 /// Opens a candidate and makes sure that it is of the same build, and not the file `of` itself.
-fn open(root: u32, path: PathBuf, build_id: &[u8], checksum: Option<u32>, of: &File) -> Result<Located, Missing> {
-    let file = open_in_root(root, &path).ok_or(Missing::NotFound)?;
+fn open(root: &Root, path: PathBuf, build_id: &[u8], checksum: Option<u32>, of: &File) -> Result<Located, Missing> {
+    let file = root.open(&path).ok_or(Missing::NotFound)?;
     if is_same(&file, of) {
         return Err(Missing::NotFound);
     }
@@ -165,7 +175,8 @@ fn open(root: u32, path: PathBuf, build_id: &[u8], checksum: Option<u32>, of: &F
         build_id == sections.build_id
     };
     let found_by = if checksum.is_some() { FoundBy::DebugLink } else { FoundBy::BuildId };
-    if is_right { Ok(Located { file, found_by, path, root, sections }) } else { Err(Missing::Mismatch) }
+    let located = Located { file, found_by, path, root: root.clone(), sections };
+    if is_right { Ok(located) } else { Err(Missing::Mismatch) }
 }
 
 fn is_same(file: &File, other: &File) -> bool {

@@ -18,6 +18,7 @@ mod sections;
 mod unit;
 mod units;
 
+use super::debuginfod::DebugFile;
 use super::source::{Context, NotOpened, Source};
 use crate::process::{Executable, ExecutableKind, Refusal};
 use crate::telemetry::metrics::Metric;
@@ -46,17 +47,54 @@ pub(super) fn open(executable: &Executable, context: &Context) -> Result<Box<dyn
     if context.budget.is_over() {
         return Err(NotOpened::Later);
     }
-    let info = context.budget.spend(|| read(executable, file, context));
-    info.map(|info| Box::new(info) as Box<dyn Source>).map_err(NotOpened::Never)
+    let info = context.budget.spend(|| read(executable, file, context))?;
+    Ok(Box::new(info))
 }
 
-fn read(executable: &Executable, file: &File, context: &Context) -> Result<DebugInfo, &'static str> {
+impl From<&'static str> for NotOpened {
+    fn from(reason: &'static str) -> Self {
+        Self::Never(reason)
+    }
+}
+
+/// Build ID of a file in lower-case hexadecimal, none without one.
+pub(super) fn build_id(file: &File) -> Option<String> {
+    let build_id = Sections::read(file).ok()?.build_id;
+    (!build_id.is_empty()).then(|| hexadecimal(&build_id))
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What a debuginfod server has, where one is asked.
+fn fetched(build_id: &[u8], context: &Context) -> Result<Located, NotOpened> {
+    let debuginfod = context.debuginfod.as_ref().ok_or("no_debug_info")?;
+    match debuginfod.debug_file(&hexadecimal(build_id)) {
+        DebugFile::Found(file) => locate::fetched(file, build_id).map_err(|_| NotOpened::Never("mismatch")),
+        DebugFile::Asked => Err(NotOpened::Later),
+        DebugFile::Absent => Err(NotOpened::Never("no_debug_info")),
+    }
+}
+
+fn read(executable: &Executable, file: &File, context: &Context) -> Result<DebugInfo, NotOpened> {
     let refused = |reason: &'static str| {
         context.metrics.add(Metric::DebugInfoRefused, reason, 1);
         reason
     };
-    let located = find(executable, file).map_err(|reason| if reason == MISMATCH { refused(reason) } else { reason })?;
-    let supplement = locate::supplement(&located);
+    let located = find(executable, file, context).inspect_err(|why| {
+        if *why == NotOpened::Never(MISMATCH) {
+            refused(MISMATCH);
+        }
+    })?;
+    let mut supplement = locate::supplement(&located);
+    if let (Some(Err(Missing::NotFound)), Some(build_id)) = (&supplement, locate::supplement_id(&located)) {
+        match fetched(&build_id, context) {
+            Ok(other) => supplement = Some(Ok(other)),
+            Err(NotOpened::Later) => return Err(NotOpened::Later),
+            Err(NotOpened::Never(_)) => {}
+        }
+    }
     let mut loaded = load(located, context).map_err(|refusal| refused(reason(refusal)))?;
     match supplement {
         None => {}
@@ -71,15 +109,15 @@ fn read(executable: &Executable, file: &File, context: &Context) -> Result<Debug
 }
 
 /// The file with the debug info of an executable.
-fn find(executable: &Executable, file: &File) -> Result<Located, &'static str> {
+fn find(executable: &Executable, file: &File, context: &Context) -> Result<Located, NotOpened> {
     let sections = Sections::read(file).map_err(Refusal::label)?;
     if sections.get(".debug_info").is_some() {
-        return locate::itself(executable, file, sections).ok_or("no_debug_info");
+        return Ok(locate::itself(executable, file, sections).ok_or("no_debug_info")?);
     }
     match locate::separate(executable, file, &sections) {
         Ok(located) if located.sections.get(".debug_info").is_some() => Ok(located),
-        Err(Missing::Mismatch) => Err(MISMATCH),
-        Ok(_) | Err(Missing::NotFound) => Err("no_debug_info"),
+        Err(Missing::Mismatch) => Err(NotOpened::Never(MISMATCH)),
+        Ok(_) | Err(Missing::NotFound) => fetched(&sections.build_id, context),
     }
 }
 
@@ -87,12 +125,8 @@ fn find(executable: &Executable, file: &File) -> Result<Located, &'static str> {
 ///
 /// # Errors
 /// There is none, or it cannot be used.
-pub(super) fn origin(
-    executable: &Executable,
-    file: &File,
-    context: &Context,
-) -> Result<(PathBuf, FoundBy), &'static str> {
-    let located = find(executable, file)?;
+pub(super) fn origin(executable: &Executable, file: &File, context: &Context) -> Result<(PathBuf, FoundBy), NotOpened> {
+    let located = find(executable, file, context)?;
     read(executable, file, context)?;
     Ok((located.path, located.found_by))
 }
@@ -110,9 +144,10 @@ fn reason(refusal: Refusal) -> &'static str {
 
 /// The file that may have the symbol table that this one lacks: separate debug info with its path, or what
 /// `.gnu_debugdata` unpacks to, without one.
-pub(super) fn symbol_file(executable: &Executable, file: &File) -> Option<(File, Option<PathBuf>)> {
+pub(super) fn symbol_file(executable: &Executable, file: &File, context: &Context) -> Option<(File, Option<PathBuf>)> {
     let sections = Sections::read(file).ok()?;
-    if let Ok(located) = locate::separate(executable, file, &sections)
+    let fetched = || fetched(&sections.build_id, context).ok();
+    if let Some(located) = locate::separate(executable, file, &sections).ok().or_else(fetched)
         && located.sections.get(".symtab").is_some()
     {
         return Some((located.file, Some(located.path)));

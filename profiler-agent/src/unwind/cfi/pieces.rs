@@ -50,10 +50,11 @@ pub(super) fn content(mut source: impl Read, bytes: u64) -> Result<Vec<u8>, NoTa
         return Err(NoTable::TooLarge);
     }
     let mut content = Vec::new();
-    content.try_reserve_exact(bytes as usize).map_err(|_| NoTable::TooLarge)?;
     while (content.len() as u64) < bytes {
         let start = content.len();
         let wanted = (bytes as usize - start).min(PIECE_BYTES);
+        // Room as it is filled: a size that is merely claimed costs nothing.
+        content.try_reserve(wanted).map_err(|_| NoTable::TooLarge)?;
         content.resize(start + wanted, 0);
         source.read_exact(&mut content[start..]).map_err(reason)?;
         if content[start..].iter().all(|&byte| byte == 0) {

@@ -7,7 +7,7 @@ use crate::telemetry::metrics::Metric;
 fn without_time_functions_have_symbol_names_and_are_asked_again() {
     let compiled = c(&["-g"]);
     let (mut names, metrics) = names(Duration::ZERO);
-    let executable = Executable::of_file(&compiled.program);
+    let executable = Executable::of_file(&compiled.program).unwrap();
     let here = compiled.address("here");
     for asked in 1..=2 {
         assert_eq!(sites_in(&mut names, &executable, here), ["outer :0"]);

@@ -82,7 +82,7 @@ fn names(time: Duration) -> (Names, Arc<Metrics>) {
 
 /// `function file:line` of each site, files without their folders.
 fn sites_of(names: &mut Names, program: &Path, address: u64) -> Vec<String> {
-    sites_in(names, &Executable::of_file(program), address)
+    sites_in(names, &Executable::of_file(program).unwrap(), address)
 }
 
 fn sites_in(names: &mut Names, executable: &Executable, address: u64) -> Vec<String> {

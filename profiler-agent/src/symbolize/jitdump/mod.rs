@@ -43,7 +43,7 @@ struct Function {
 
 /// What one process has said, as far as it has been read.
 #[derive(Default)]
-pub(super) struct JitDump {
+pub(crate) struct JitDump {
     spans: CodeSpans,
     functions: Vec<Function>,
     names: Arena,
@@ -60,16 +60,16 @@ pub(super) struct JitDump {
 
 /// Name and source line of an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Found<'a> {
+pub(crate) struct Found<'a> {
     /// As the writer has it.
-    pub(super) name: &'a str,
+    pub(crate) name: &'a str,
     /// File and line, when known.
-    pub(super) place: Option<Place>,
+    pub(crate) place: Option<Place>,
 }
 
 impl JitDump {
     /// Reads what was written since; at most `budget` bytes, which it lessens.
-    pub(super) fn refresh(&mut self, file: &File, budget: &mut u64) {
+    pub(crate) fn refresh(&mut self, file: &File, budget: &mut u64) {
         if self.read.is_another(file) {
             *self = Self::default();
         }
@@ -87,14 +87,14 @@ impl JitDump {
     }
 
     /// The newest code at an address.
-    pub(super) fn find(&self, address: u64) -> Option<Found<'_>> {
+    pub(crate) fn find(&self, address: u64) -> Option<Found<'_>> {
         let function = self.functions.get(self.spans.find(address)? as usize)?;
         let place = self.lines.find(&function.lines, address.wrapping_sub(function.start));
         Some(Found { name: self.names.get(function.name), place })
     }
 
     /// Memory in bytes.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.spans.bytes()
             + self.names.bytes()
             + self.lines.bytes()

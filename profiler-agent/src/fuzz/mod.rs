@@ -1,0 +1,37 @@
+//! Entries for fuzzing: every reader of foreign bytes, called with any bytes.
+//!
+//! Input: bytes. Output: nothing; an entry panics where an invariant is broken. `cargo xtask fuzz` runs them with
+//! coverage feedback, and a plain test runs them over every seed and every input that once broke one of them.
+
+mod files;
+mod text;
+mod unwinding;
+
+#[cfg(test)]
+mod tests;
+
+pub use files::{debug_info, eh_frame, elf_headers, go_tables, jitdump, perf_map, symbols};
+pub use text::{demangle, maps, ring_record};
+pub use unwinding::{copied_stack, unwind_page, unwind_step, unwind_table};
+
+/// An entry by its name: the name of its fuzz target, and of its folder of inputs.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All entries.
+pub const TARGETS: &[Target] = &[
+    ("copied_stack", copied_stack),
+    ("debug_info", debug_info),
+    ("debug_links", symbols),
+    ("demangle", demangle),
+    ("eh_frame", eh_frame),
+    ("elf_headers", elf_headers),
+    ("go_tables", go_tables),
+    ("jitdump", jitdump),
+    ("maps", maps),
+    ("perf_map", perf_map),
+    ("ring_record", ring_record),
+    ("symbols", symbols),
+    ("unwind_page", unwind_page),
+    ("unwind_step", unwind_step),
+    ("unwind_table", unwind_table),
+];

@@ -1,0 +1,17 @@
+//! The agent's stages that read foreign bytes, and the entries that fuzz them.
+//!
+//! Compiled from the agent's own files, not through its package: all that is linked is built with a sanitizer and
+//! coverage counters, which takes minutes for a network stack that none of this needs.
+#![allow(dead_code, unexpected_cfgs, unused_imports, reason = "the stages that use the rest are not here")]
+
+pub mod bpf;
+#[path = "../../../profiler-agent/src/fuzz/mod.rs"]
+pub mod fuzz;
+#[path = "../../../profiler-agent/src/golang/mod.rs"]
+pub mod golang;
+#[path = "../../../profiler-agent/src/process/mod.rs"]
+pub mod process;
+pub mod symbolize;
+pub mod telemetry;
+#[path = "../../../profiler-agent/src/unwind/mod.rs"]
+pub mod unwind;

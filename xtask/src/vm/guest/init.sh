@@ -1,0 +1,108 @@
+#!/bin/busybox sh
+# First process of the guest: runs the agent and prints what it says between markers, which the host reads.
+
+# Applets of the shell are run through /proc.
+export PATH=/bin
+agent=/bin/profiler-agent
+page=http://127.0.0.1:4041
+
+/bin/busybox mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mount -t tmpfs tmpfs /tmp
+# Nothing of the kernel's may stand between our lines.
+echo 1 >/proc/sys/kernel/printk
+ip link set lo up
+
+section() {
+    name=$1
+    shift
+    # Not straight to the console: a terminal would be shown progress.
+    "$@" >/tmp/section 2>&1 </dev/null
+    status=$?
+    echo "@@ begin $name"
+    cat /tmp/section
+    echo "@@ end $name $status"
+}
+
+fact() {
+    echo "@@ fact $*"
+}
+
+taken() {
+    wget -q -O - $page/metrics 2>/dev/null | awk '$1 == "profiler_samples_taken_total" { taken = $2 } END { print taken + 0 }'
+}
+
+# Field 39 of proc(5): the CPU it ran on last. Names of our programs have no blanks.
+cpu_of() {
+    cut -d ' ' -f 39 /proc/$1/stat
+}
+
+# Events, maps and programs; files that are read for names come and go.
+descriptors() {
+    ls -l /proc/$1/fd | grep -c anon_inode
+}
+
+# Waits until this many samples more were taken; 1 after too long a time.
+more_samples() {
+    from=$(taken)
+    for _ in $(seq 60); do
+        [ $(($(taken) - from)) -ge $1 ] && return 0
+        sleep 0.5
+    done
+    return 1
+}
+
+# Waits until the process runs on the CPU.
+runs_on() {
+    for _ in $(seq 60); do
+        kill -0 $1 || break
+        [ "$(cpu_of $1)" = $2 ] && return 0
+        sleep 0.5
+    done
+    return 1
+}
+
+hotplug() {
+    /bin/chain 1 &
+    chain=$!
+    $agent run --frequency 199 --pid $chain --interval 1s --log-level warn >/tmp/run 2>&1 </dev/null &
+    run=$!
+    more_samples 100 && fact samples before || return
+    runs_on $chain 1 || return
+    sleep 2
+    fact descriptors before $(descriptors $run)
+    for round in 1 2 3; do
+        echo 0 >/sys/devices/system/cpu/cpu1/online || return
+        more_samples 50 && runs_on $chain 0 && fact samples offline $round
+        echo 1 >/sys/devices/system/cpu/cpu1/online || return
+        runs_on $chain 1 && more_samples 50 && [ "$(cpu_of $chain)" = 1 ] && fact samples online $round
+    done
+    sleep 2
+    fact descriptors after $(descriptors $run)
+    kill $chain
+    wait $chain
+    fact chain ended $?
+    sleep 3
+    section metrics wget -q -O - $page/metrics
+    kill $run
+    wait $run
+    fact run ended $?
+    section run cat /tmp/run
+}
+
+fact kernel $(uname -r)
+section doctor $agent doctor --json
+section verify $agent verify
+
+/bin/chain 0 &
+section record $agent record --frequency 199 --duration 10s --pid $! --output /tmp/chain.folded
+kill $!
+section stacks cat /tmp/chain.folded
+section command $agent record --frequency 199 --duration 30s --output /tmp/command.folded -- /bin/chain
+section command-stacks cat /tmp/command.folded
+hotplug
+section log sh -c 'dmesg | grep -E "BUG:|WARNING:|Oops|stall|segfault|trap"'
+fact done
+reboot -f

@@ -1,0 +1,160 @@
+//! An emulated machine: boots a kernel with an initramfs and gives what its serial console showed.
+
+use super::archive::Archive;
+use super::kernels::Architecture;
+use crate::setup::debian;
+use crate::shell::{command, output, step};
+use anyhow::{Context, Result, bail, ensure};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+/// Emulators before this one break x86_64 guests now and then: an oops at boot, a stray trap when a CPU goes.
+const MIN_VERSION: u32 = 10;
+/// The emulators and the packages that have them.
+const EMULATORS: &[(&str, &str)] =
+    &[("qemu-system-x86_64", "qemu-system-x86"), ("qemu-system-aarch64", "qemu-system-arm")];
+/// Of a console; a machine that shows more is broken.
+const MAX_CONSOLE_BYTES: u64 = 16 << 20;
+/// Kernel parameters: a panic ends the machine, and the kernel does not test its own ciphers for a minute.
+const PARAMETERS: &str = "panic=-1 loglevel=4 cryptomgr.notests";
+
+impl Architecture {
+    fn emulator(self) -> (&'static str, &'static str) {
+        match self {
+            Self::X86_64 => EMULATORS[0],
+            Self::Aarch64 => EMULATORS[1],
+        }
+    }
+
+    /// What differs between the machines. 52-bit addresses stop kernels before 5.12; the cheap form of pointer
+    /// authentication keeps emulation fast.
+    fn hardware(self) -> &'static [&'static str] {
+        match self {
+            Self::X86_64 => &["-cpu", "max"],
+            Self::Aarch64 => &["-machine", "virt", "-cpu", "max,lpa2=off,pauth-impdef=on"],
+        }
+    }
+
+    fn console(self) -> &'static str {
+        match self {
+            Self::X86_64 => "ttyS0",
+            Self::Aarch64 => "ttyAMA0",
+        }
+    }
+}
+
+/// Installs the emulator of an architecture, from the host's backports where its own is too old.
+pub(crate) fn install(architecture: Architecture) -> Result<()> {
+    let (program, package) = architecture.emulator();
+    if installed(program).is_some_and(|version| version >= MIN_VERSION) {
+        return Ok(());
+    }
+    if debian::candidate(package).is_ok_and(|version| number(&version).is_some_and(|number| number >= MIN_VERSION)) {
+        return debian::install(&[(program, package)]);
+    }
+    step(&format!("installing {package} of Debian's backports"));
+    Archive::of_host_with_backports()?.install(&[package])?;
+    let version = installed(program);
+    ensure!(
+        version.is_some_and(|version| version >= MIN_VERSION),
+        "{program} {MIN_VERSION} is needed, not {version:?}"
+    );
+    Ok(())
+}
+
+/// "QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2)": its first number.
+fn installed(program: &str) -> Option<u32> {
+    let text = output(&mut command(program, ["--version"])).ok()?;
+    number(text.split_once("version ")?.1)
+}
+
+/// The first number of a version, behind Debian's epoch.
+fn number(version: &str) -> Option<u32> {
+    let version = version.split_once(' ').map_or(version, |(version, _)| version);
+    let upstream = version.split_once(':').map_or(version, |(_, upstream)| upstream);
+    upstream.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// Boots and waits until the machine is off; its console, line by line. Writes the console to `log` as well.
+///
+/// # Errors
+/// When it cannot start, or is not off by the deadline; the log holds what it showed.
+pub(crate) fn boot(
+    architecture: Architecture,
+    image: &Path,
+    initramfs: &Path,
+    log: &Path,
+    limit: Duration,
+) -> Result<Vec<String>> {
+    let mut qemu = command(architecture.emulator().0, architecture.hardware());
+    qemu.args(["-accel", "tcg,thread=multi", "-smp", "2", "-m", "768", "-nodefaults", "-no-reboot"]);
+    qemu.args(["-display", "none", "-serial", "stdio", "-append"]);
+    qemu.arg(format!("console={} {PARAMETERS}", architecture.console()));
+    qemu.arg("-kernel").arg(image).arg("-initrd").arg(initramfs);
+    let mut log_file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+    qemu.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log_file.try_clone()?);
+    let mut machine = Machine(qemu.spawn().with_context(|| format!("cannot start {}", architecture.emulator().0))?);
+    let console = machine.console()?;
+    let deadline = Instant::now() + limit;
+    let mut lines = Vec::new();
+    loop {
+        match console.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(line) => {
+                writeln!(log_file, "{line}")?;
+                lines.push(line);
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {
+                bail!("the machine is not off after {} s; its console is in {}", limit.as_secs(), log.display())
+            }
+        }
+    }
+    let status = machine.0.wait()?;
+    if !status.success() {
+        bail!("the emulator ended with {status}: {} says why", log.display());
+    }
+    Ok(lines)
+}
+
+/// A running emulator; killed when dropped.
+struct Machine(Child);
+
+impl Machine {
+    /// Lines of the serial console, until the machine is off.
+    fn console(&mut self) -> Result<Receiver<String>> {
+        let output = self.0.stdout.take().context("no console")?;
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(output.take(MAX_CONSOLE_BYTES)).split(b'\n').map_while(Result::ok) {
+                let line = String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned();
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(lines)
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_versions_of_programs_and_packages() {
+        assert_eq!(number("10.0.2 (Debian 1:10.0.2+ds-2+deb13u1~bpo12+1)\nCopyright"), Some(10));
+        assert_eq!(number("1:7.2+dfsg-7+deb12u18+b3"), Some(7));
+        assert_eq!(number("none"), None);
+    }
+}

@@ -1,0 +1,111 @@
+//! `vm`: the kernel matrix. Boots Debian's kernels in emulated machines, lets the agent profile a known program there,
+//! and judges what it says on the serial console.
+//!
+//! Input: packages of Debian's suites, the agent, `guest/`. Output: one line per kernel, a console per kernel in the
+//! cache. Invariant: nothing but the emulator is installed on this host.
+
+mod agents;
+mod archive;
+mod initramfs;
+mod kernels;
+mod machine;
+mod verdict;
+
+use crate::{places, shell, verify};
+use agents::Programs;
+use anyhow::{Result, bail};
+use initramfs::Initramfs;
+use kernels::{Architecture, Kernel};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use verdict::Transcript;
+
+/// How long a machine may take from power on to power off; emulation on a busy host is slow.
+const LIMIT: Duration = Duration::from_secs(400);
+
+/// Arguments of `vm`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Only these: a name such as 6.1-aarch64, a series such as 5.10, or an architecture
+    kernels: Vec<String>,
+    /// Only those that `cargo xtask test` boots
+    #[arg(long, conflicts_with = "kernels")]
+    short: bool,
+}
+
+/// The verb.
+pub(crate) fn vm(args: &Args) -> Result<()> {
+    matrix(&kernels::chosen(&args.kernels, args.short)?)
+}
+
+/// As a part of the tests.
+pub(crate) fn test(long: bool) -> Result<()> {
+    matrix(&kernels::chosen(&[], !long)?)
+}
+
+fn matrix(kernels: &[Kernel]) -> Result<()> {
+    let _lock = places::lock("vm")?;
+    let mut failed = Vec::new();
+    for architecture in [Architecture::X86_64, Architecture::Aarch64] {
+        let kernels: Vec<&Kernel> = kernels.iter().filter(|kernel| kernel.architecture == architecture).collect();
+        if kernels.is_empty() {
+            continue;
+        }
+        machine::install(architecture)?;
+        let initramfs = guest(architecture)?;
+        for kernel in kernels {
+            let name = kernel.name();
+            shell::step(&format!("booting {name}"));
+            if let Err(error) = try_kernel(kernel, &initramfs) {
+                eprintln!("error: {name}: {error:#}");
+                failed.push(name);
+            }
+        }
+    }
+    match failed.is_empty() {
+        true => Ok(()),
+        false => bail!("{} of {} kernels failed: {}", failed.len(), kernels.len(), failed.join(", ")),
+    }
+}
+
+/// Builds the guest's files of an architecture.
+fn guest(architecture: Architecture) -> Result<PathBuf> {
+    let Programs { agent, libraries, workload, busybox } = agents::programs(architecture)?;
+    let mut archive = Initramfs::default();
+    for folder in ["dev", "proc", "sys", "tmp"] {
+        archive.folder(folder);
+    }
+    archive.program("init", include_bytes!("guest/init.sh"));
+    for (path, from) in [("bin/busybox", &busybox), ("bin/profiler-agent", &agent), ("bin/chain", &workload)] {
+        archive.copy(path, from)?;
+    }
+    for library in libraries {
+        archive.copy(library.to_string_lossy().trim_start_matches('/'), &library)?;
+    }
+    let path = places::cache()?.join("vm").join(format!("initramfs-{}", architecture.name()));
+    places::write(&path, &archive.finish())?;
+    Ok(path)
+}
+
+/// Boots one kernel and prints its line.
+fn try_kernel(kernel: &Kernel, initramfs: &std::path::Path) -> Result<()> {
+    let image = kernel.image()?;
+    let log = places::cache()?.join("vm").join(format!("console-{}.log", kernel.name()));
+    let started = Instant::now();
+    let console = machine::boot(kernel.architecture, &image, initramfs, &log, LIMIT)?;
+    let transcript = Transcript::parse(&console);
+    println!("{:14} {:>5.1} s  {}", kernel.name(), started.elapsed().as_secs_f64(), summary(&transcript));
+    transcript.kernel_trouble().iter().for_each(|line| println!("{:14} kernel: {line}", ""));
+    let problems = transcript.problems(verify::programs());
+    if !problems.is_empty() {
+        bail!("{}; the console is in {}", problems.join("; "), log.display());
+    }
+    Ok(())
+}
+
+/// The kernel's release and the instructions it verified.
+fn summary(transcript: &Transcript) -> String {
+    let counts = transcript.instructions().unwrap_or_default();
+    let counts: Vec<String> = counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
+    format!("{}  verified: {}", transcript.fact("kernel").unwrap_or("no kernel"), counts.join(", "))
+}
