@@ -4,7 +4,7 @@
 
 use super::image::{Image, Machine, Region};
 use super::values::Values;
-use super::{Unusable, locate, module};
+use super::{Unusable, build_info, locate, module};
 use std::fs::File;
 
 /// Functions of a program: ten times those of the largest.
@@ -184,6 +184,11 @@ impl Pclntab {
     #[must_use]
     pub fn version(&self) -> Version {
         self.version
+    }
+
+    /// The release that the program says it was built with, such as `go1.24.4`.
+    pub(crate) fn release(&self, file: &File) -> Option<String> {
+        build_info::release(file, &self.image)
     }
 
     /// Functions in the table.

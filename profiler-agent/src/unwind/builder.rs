@@ -77,10 +77,15 @@ fn build(executable: &Executable) -> Result<(Arc<UnwindTable>, [u8; 32]), &'stat
     Ok((Arc::new(table), hash))
 }
 
+/// What Go's own table says of frames; none for other programs, and where it is of no use.
+pub(super) fn go_frames(file: &File) -> Option<Frames> {
+    let frames = Pclntab::open(file).and_then(|table| table.map(|table| Frames::load(&table, file)).transpose());
+    frames.ok().flatten()
+}
+
 /// Rows from call frame information; of Go programs from Go's own table, with the C parts' beside them.
 pub(super) fn table(file: &File) -> Result<UnwindTable, &'static str> {
-    let go = Pclntab::open(file).and_then(|table| table.map(|table| Frames::load(&table, file)).transpose());
-    let Ok(Some(frames)) = go else { return cfi::build(file).map_err(|reason| reason.label()) };
+    let Some(frames) = go_frames(file) else { return cfi::build(file).map_err(|reason| reason.label()) };
     let both = cfi::build_over(file, |encoder, feed| {
         let mut overlay = Overlay::new(encoder, &frames);
         feed(&mut |address, rule| overlay.push(address, rule))?;
