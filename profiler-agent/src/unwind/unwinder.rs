@@ -274,6 +274,11 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
         let mut entries = Vec::new();
         let mut tables = HashSet::new();
         processes.each_mapping(key, |mapping, executable| {
+            // `[vsyscall]`: the kernel program takes user addresses for signed, and would find it for all that lie above
+            // the mapping before it.
+            if mapping.start >> 63 != 0 {
+                return;
+            }
             let Some(executable) = executable else {
                 return entries.push(MappingEntry { kind: kind::UNKNOWN, ..without_rows(mapping.start, mapping.end) });
             };
