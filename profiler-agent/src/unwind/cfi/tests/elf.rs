@@ -36,7 +36,8 @@ impl Elf {
     pub(super) fn table(&self) -> Result<UnwindTable, NoTable> {
         let file = file(&self.bytes());
         // The code itself does not matter, only that there is room for it.
-        file.set_len(CODE_BYTES).unwrap();
+        let bytes = file.metadata().unwrap().len();
+        file.set_len(bytes.max(CODE_BYTES)).unwrap();
         build(&file)
     }
 
