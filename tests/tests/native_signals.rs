@@ -10,7 +10,7 @@ fn library(start: Start) -> Link {
         Start::Glibc => Link::Module("libc.so.6"),
         // A return address belongs to the instruction before it, but a handler's return address is a function's first:
         // what is before `__restore_rt` has no name.
-        _ => Link::Runtime(&["signals", "__restore_rt", "__pthread_kill", "gsignal", "raise", "kill"]),
+        _ => Link::Runtime(&["signals", "__restore_rt", "__pthread_kill", "gsignal", "raise", "kill", "__kill"]),
     }
 }
 
