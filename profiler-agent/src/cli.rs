@@ -13,6 +13,8 @@ Examples:
       the same, and send it to Pyroscope
   profiler-agent record --output host.svg
       ten seconds of this host as a flame graph
+  profiler-agent explain 1234
+      what a process is called, what its stacks are made from, and what they lack
   profiler-agent doctor
       what works here, and what to do when it does not";
 
@@ -71,6 +73,11 @@ pub enum Verb {
         /// Write JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Say how a process is named, where its unwind rows and symbols are from, and why stacks would be incomplete
+    Explain {
+        /// Process id
+        pid: u32,
     },
     /// Check a configuration file, or show the effective configuration
     #[command(subcommand)]

@@ -9,6 +9,7 @@ pub mod cli;
 pub mod config;
 pub mod doctor;
 pub mod exit;
+pub mod explain;
 pub mod export;
 #[cfg(test)]
 pub mod fuzz;

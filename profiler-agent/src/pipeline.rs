@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 
 /// Samples that wait for tables at most: 16 MiB of stacks.
 const MAX_WAITING: usize = 1024;
-/// How long a sample waits.
-const MAX_WAIT: Duration = Duration::from_secs(2);
+/// How long a sample waits: a big table takes seconds to build where the agent has to share its CPU.
+const MAX_WAIT: Duration = Duration::from_secs(5);
 /// How often is looked for tables while one waits.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -94,10 +94,10 @@ impl Pipeline {
                 Event::Process(event) => self.processes.process_event(&event),
                 Event::Exec(event) => self.processes.exec(&event),
                 Event::Mmap(event) => self.processes.mmap(event),
+                Event::Lost { .. } => self.processes.events_lost(),
                 Event::Sample(sample) => self.take_sample(sample, pending.split(1), window),
             }
         }
-        self.unwinder.take_built();
         self.unwinder.tell(last_ns, &mut self.processes);
         self.processes.forget(last_ns);
     }
@@ -137,14 +137,12 @@ impl Pipeline {
     }
 
     fn take_waiting(&mut self, window: &mut Window) {
-        if self.waiting.is_empty() {
-            return;
-        }
-        self.unwinder.take_built();
+        // Without a new table, another try would come to the same end.
+        let any = self.unwinder.take_built();
         for waiting in std::mem::take(&mut self.waiting) {
-            if let Some(waiting) = self.finish(waiting, window) {
-                self.waiting.push(waiting);
-            }
+            let due = any || waiting.since.elapsed() >= MAX_WAIT;
+            let left = if due { self.finish(waiting, window) } else { Some(waiting) };
+            self.waiting.extend(left);
         }
     }
 

@@ -5,7 +5,7 @@ use crate::config::{self, Settings, process_environment};
 use crate::exit::{self, Failure};
 use crate::output::Format;
 use crate::telemetry::log;
-use crate::{bpf, doctor, recording, run};
+use crate::{bpf, doctor, explain, recording, run};
 use anyhow::Context as _;
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -17,6 +17,7 @@ pub fn execute(verb: Verb) -> Result<u8, Failure> {
         Verb::Run(flags) => run_agent(&flags),
         Verb::Record { flags, command } => record(&flags, command),
         Verb::Doctor { json } => examine(json),
+        Verb::Explain { pid } => explain_process(pid),
         Verb::Config(ConfigVerb::Check { file }) => check(&file),
         Verb::Config(ConfigVerb::Show(flags)) => show(&flags),
         Verb::Verify => verify(),
@@ -46,6 +47,13 @@ fn examine(json: bool) -> Result<u8, Failure> {
     let report = doctor::examine(frequency.unwrap_or(config::FREQUENCY_ALONE));
     print(&if json { report.json() } else { report.text() })?;
     Ok(if report.run_would_work() { exit::OK } else { exit::FAILED })
+}
+
+fn explain_process(pid: u32) -> Result<u8, Failure> {
+    let config = config::run(&Default::default(), &process_environment)?;
+    let report = explain::explain(pid, config.sample.service_name_from)?;
+    print(&report.text(explain::terminal_width()))?;
+    Ok(exit::OK)
 }
 
 fn check(file: &Path) -> Result<u8, Failure> {

@@ -68,9 +68,13 @@ pub struct Config {
     pub kernfs_id: u32,
     /// `task_struct.thread.fsbase` (x86_64) or `.thread.uw.tp_value` (aarch64).
     pub task_thread_pointer: u32,
+    /// `task_struct.mm`.
+    pub task_mm: u32,
+    /// Zero.
+    pub padding: u32,
 }
 
-const _: () = assert!(size_of::<Config>() == 16 + 20 * 4);
+const _: () = assert!(size_of::<Config>() == 16 + 22 * 4);
 
 impl Config {
     /// No filter, no offset known.
@@ -98,5 +102,7 @@ impl Config {
         cgroup_kn: 0,
         kernfs_id: 0,
         task_thread_pointer: 0,
+        task_mm: 0,
+        padding: 0,
     };
 }

@@ -10,8 +10,11 @@ pub const FRAME_SLOTS: usize = 2048;
 pub const FRAMES_PER_PROGRAM: usize = 32;
 /// Bytes of a user stack copied at most while a process has no tables.
 pub const MAX_STACK_BYTES: usize = 16 << 10;
+/// Bytes below the stack pointer that are copied, too: where a function has popped its frame pointer, gcc's rows say that
+/// it is still there.
+pub const RED_ZONE_BYTES: u64 = 128;
 /// Stacks of one process copied in a second.
-pub const MAX_COPIES_PER_PROCESS: u32 = 128;
+pub const MAX_COPIES_PER_PROCESS: u32 = 256;
 /// Stacks copied in a second on one CPU.
 pub const MAX_COPIES_PER_CPU: u32 = 1024;
 /// Processes whose mappings the kernel program knows; least recently used out first.

@@ -45,7 +45,7 @@ codes! {
     UnwindStop {
         /// The outermost frame was reached.
         Root = "root",
-        /// The task has no user stack (kernel thread).
+        /// The task has no user stack: a kernel thread, or a task that ends and has given its memory back.
         NoUserStack = "no_user_stack",
         /// The user registers could not be read.
         NoRegisters = "no_registers",

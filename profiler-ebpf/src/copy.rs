@@ -4,7 +4,7 @@ use crate::maps::SEEN;
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user};
 use core::ffi::c_void;
 use profiler_common::{
-    limits::{FRAME_SLOTS, MAX_COPIES_PER_CPU, MAX_COPIES_PER_PROCESS, MAX_STACK_BYTES},
+    limits::{FRAME_SLOTS, MAX_COPIES_PER_CPU, MAX_COPIES_PER_PROCESS, MAX_STACK_BYTES, RED_ZONE_BYTES},
     outcome::UnwindStop,
     record::{Scratch, Seen, StackHead},
 };
@@ -20,7 +20,7 @@ pub fn copy(scratch: *mut Scratch) -> UnwindStop {
         return UnwindStop::CopyLimit;
     }
     // SAFETY: this CPU's map value, written by nobody else while the program runs.
-    let start = unsafe { (*scratch).walk.cursor.sp } & !7;
+    let start = lowest(unsafe { (*scratch).walk.cursor.sp });
     // SAFETY: as above.
     unsafe { (*scratch).walk.stack_start = start };
     let frames = frames(scratch);
@@ -42,6 +42,15 @@ pub fn copy(scratch: *mut Scratch) -> UnwindStop {
     // SAFETY: as above.
     unsafe { (*scratch).header.stack_bytes = bytes };
     UnwindStop::Copied
+}
+
+/// Where the copy begins: as far below the stack pointer as a rule may look, but in the same page, as the one below may
+/// not be there.
+#[inline(always)]
+fn lowest(sp: u64) -> u64 {
+    let page = sp & !(PAGE - 1);
+    let below = sp.wrapping_sub(RED_ZONE_BYTES) & !7;
+    if below < page { page } else { below }
 }
 
 /// Frames taken so far; masked so that what follows stays in the record.

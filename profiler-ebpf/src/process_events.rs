@@ -28,7 +28,7 @@ pub fn fork(ctx: &RawTracePointContext) -> Option<i32> {
     if setting!(flags) & (FILTER_PIDS | FOLLOW_FORKS) == FILTER_PIDS | FOLLOW_FORKS {
         let _ = FILTER.insert(&tgid, &1, 0);
     }
-    submit(FORK, child, tgid, parent_tgid, parent.process_start_ns().unwrap_or(0))
+    submit(ctx, FORK, child, tgid, parent_tgid, parent.process_start_ns().unwrap_or(0))
 }
 
 /// `TP_PROTO(struct task_struct *p, …)`; fires for each thread, the last one counts.
@@ -43,7 +43,7 @@ pub fn exit(ctx: &RawTracePointContext) -> Option<i32> {
         let _ = FILTER.remove(&tgid);
     }
     let _ = PROCESSES.remove(&tgid);
-    submit(EXIT, task, tgid, 0, 0)
+    submit(ctx, EXIT, task, tgid, 0, 0)
 }
 
 /// `TP_PROTO(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`.
@@ -54,7 +54,14 @@ pub fn exec(ctx: &RawTracePointContext) -> Option<i32> {
 }
 
 #[inline(always)]
-fn submit(kind: u32, task: Task, tgid: u32, parent_tgid: u32, parent_start_ns: u64) -> Option<i32> {
+fn submit(
+    ctx: &RawTracePointContext,
+    kind: u32,
+    task: Task,
+    tgid: u32,
+    parent_tgid: u32,
+    parent_start_ns: u64,
+) -> Option<i32> {
     let event = ProcessEvent {
         kind,
         // SAFETY: no argument.
@@ -77,6 +84,7 @@ fn submit(kind: u32, task: Task, tgid: u32, parent_tgid: u32, parent_start_ns: u
     };
     if status != 0 {
         counters::add(counter::EVENTS_LOST, 1);
+        aya_log_ebpf::debug!(ctx, "ring buffer full, process event lost: error {}", status);
     }
     None
 }

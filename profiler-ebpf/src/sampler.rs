@@ -45,7 +45,7 @@ pub fn sample(ctx: &PerfEventContext) -> Option<u32> {
         emit::end(scratch, Outcome::TailCall);
         return None;
     }
-    emit::emit(ctx, scratch, stop?);
+    emit::emit(scratch, stop?);
     None
 }
 
@@ -101,7 +101,7 @@ fn take_user_registers(
     user_mode: bool,
 ) -> Option<UnwindStop> {
     // SAFETY: as in `begin`.
-    if unsafe { (*scratch).header.flags } & KERNEL_THREAD != 0 {
+    if unsafe { (*scratch).header.flags } & KERNEL_THREAD != 0 || !task.has_memory() {
         return Some(UnwindStop::NoUserStack);
     }
     // SAFETY: as in `begin`.

@@ -33,6 +33,12 @@ impl Task {
         read::kernel::<u32>(self.0 + u64::from(setting!(task_flags))).is_some_and(|flags| flags & KERNEL_THREAD != 0)
     }
 
+    /// Whether it has user memory: no kernel thread does, and no task that gave its memory back on its way out.
+    #[inline(always)]
+    pub fn has_memory(self) -> bool {
+        read::kernel::<u64>(self.0 + u64::from(setting!(task_mm))) != Some(0)
+    }
+
     /// Start time of the process, nanoseconds of CLOCK_BOOTTIME.
     #[inline(always)]
     pub fn process_start_ns(self) -> Option<u64> {

@@ -25,7 +25,7 @@ pub fn walk(ctx: &PerfEventContext) -> Option<u32> {
     let Some(process) = process(scratch) else {
         push(scratch);
         let stop = copy::copy(scratch);
-        emit::emit(ctx, scratch, stop);
+        emit::emit(scratch, stop);
         return None;
     };
     let mut stop = UnwindStop::TooDeep;
@@ -48,7 +48,7 @@ pub fn walk(ctx: &PerfEventContext) -> Option<u32> {
     if stop as u32 == UnwindStop::Copied as u32 {
         stop = copy::copy(scratch);
     }
-    emit::emit(ctx, scratch, stop);
+    emit::emit(scratch, stop);
     None
 }
 

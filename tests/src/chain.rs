@@ -160,7 +160,7 @@ fn show(frames: &[Frame], (at, expected): &(usize, String)) -> String {
     for (index, frame) in frames.iter().enumerate() {
         if near(index) {
             let mark = if index == *at { ">" } else { " " };
-            let Frame { name, module, address, kernel } = frame;
+            let Frame { name, module, address, kernel, .. } = frame;
             let kernel = if *kernel { " [k]" } else { "" };
             let _ = write!(text, "\n     {mark}{index:4} {name}{kernel} ({module}+{address:#x})");
         } else if !gap {
@@ -179,6 +179,7 @@ mod tests {
         let frame = |name: &&str| Frame {
             name: (*name).to_owned(),
             module: if name.contains("libc") { "libc.so.6" } else { "program" }.to_owned(),
+            path: String::new(),
             address: 1,
             kernel: false,
         };

@@ -10,6 +10,7 @@ pub mod hostile;
 pub mod ledger;
 pub mod page_api;
 pub mod pyroscope;
+pub mod real;
 pub mod recorded;
 pub mod rows;
 pub mod stacks;

@@ -1,21 +1,24 @@
 //! `profiler-agent record` as a user runs it, and every stack it wrote, frame by frame with addresses.
 
 use crate::agent::{binary, ledger_line};
+use crate::stub::profiles;
 use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::profiles::v1development::{Location, ProfilesDictionary};
+use opentelemetry_proto::tonic::profiles::v1development::{self as otlp, Location, ProfilesDictionary};
 use prost::Message as _;
 use std::collections::HashMap;
 use std::process::Command;
 use std::rc::Rc;
 
 /// One frame of a stack.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Frame {
     /// The function, without what was inlined into it.
     pub name: String,
     /// File name of the executable or library.
     pub module: String,
+    /// The same with its folders.
+    pub path: String,
     /// As in that file.
     pub address: u64,
     /// Whether it is the kernel's.
@@ -74,21 +77,28 @@ impl Recording {
 /// All samples of a request.
 fn read(request: &ExportProfilesServiceRequest) -> Vec<Sample> {
     let Some(tables) = &request.dictionary else { return Vec::new() };
+    let samples = profiles(request).flat_map(|profile| &profile.samples);
+    let sample = |(sample, (frames, count)): (&otlp::Sample, _)| Sample {
+        pid: number(tables, &sample.attribute_indices, "process.pid"),
+        tid: number(tables, &sample.attribute_indices, "thread.id"),
+        frames,
+        count,
+    };
+    samples.zip(stacks(request)).map(sample).collect()
+}
+
+/// The stack of each sample of a request, and how many it stands for.
+#[must_use]
+pub fn stacks(request: &ExportProfilesServiceRequest) -> Vec<(Rc<[Frame]>, u64)> {
+    let Some(tables) = &request.dictionary else { return Vec::new() };
     let frames: Vec<Frame> = tables.location_table.iter().map(|location| frame(tables, location)).collect();
     let mut stacks: HashMap<i32, Rc<[Frame]>> = HashMap::new();
     let mut stack = |index: i32| {
         let locations = || tables.stack_table[index as usize].location_indices.iter();
         Rc::clone(stacks.entry(index).or_insert_with(|| locations().map(|at| frames[*at as usize].clone()).collect()))
     };
-    let scopes = request.resource_profiles.iter().flat_map(|resource| &resource.scope_profiles);
-    let samples = scopes.flat_map(|scope| &scope.profiles).flat_map(|profile| &profile.samples);
-    let sample = |sample: &opentelemetry_proto::tonic::profiles::v1development::Sample| Sample {
-        pid: number(tables, &sample.attribute_indices, "process.pid"),
-        tid: number(tables, &sample.attribute_indices, "thread.id"),
-        frames: stack(sample.stack_index),
-        count: sample.values.iter().sum::<i64>().unsigned_abs(),
-    };
-    samples.map(sample).collect()
+    let samples = profiles(request).flat_map(|profile| &profile.samples);
+    samples.map(|sample| (stack(sample.stack_index), sample.values.iter().sum::<i64>().unsigned_abs())).collect()
 }
 
 /// The last line is the function that others were inlined into.
@@ -100,6 +110,7 @@ fn frame(tables: &ProfilesDictionary, location: &Location) -> Frame {
     Frame {
         name: function.map(|function| text(function.name_strindex)).unwrap_or_default(),
         module: path.rsplit('/').next().unwrap_or_default().to_owned(),
+        path,
         address: location.address,
         kernel: kind == Some(&Value::StringValue("kernel".into())),
     }

@@ -83,7 +83,7 @@ fn without(capabilities: &str, program: &Path, arguments: &[&str]) -> Ended {
 fn help_names_every_command_and_ends_well() {
     let help = ended(&["--help"]);
     help.with(0, &[]);
-    for word in ["run", "record", "doctor", "config", "http://127.0.0.1:4041/"] {
+    for word in ["run", "record", "doctor", "explain", "config", "http://127.0.0.1:4041/"] {
         assert!(help.stdout.contains(word), "{}", help.stdout);
     }
     for (command, words) in [

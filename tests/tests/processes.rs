@@ -179,10 +179,14 @@ fn processes_that_died_are_named_and_are_one_service() {
     let named = functions.iter().filter(|function| !function.name.contains("storm+0x"));
     let named: u64 = named.map(|function| function.self_ns).sum();
     assert!(named as f64 > 0.9 * whole as f64, "{named} of {whole} ns are named: {functions:#?}");
+    // The last windows are still on their way.
+    let until = Instant::now() + Duration::from_secs(30);
+    while service(&agent, "storm").is_none_or(|storm| storm.processes.len() <= 50) {
+        assert!(Instant::now() < until, "{:#?}", services(&agent, "now-1h"));
+        std::thread::sleep(Duration::from_millis(200));
+    }
     let all = services(&agent, "now-1h");
-    let of_storm: Vec<&Service> = all.iter().filter(|service| service.name.contains("storm")).collect();
-    assert_eq!(of_storm.len(), 1, "{of_storm:#?}");
-    assert!(of_storm[0].processes.len() > 50, "{} processes", of_storm[0].processes.len());
+    assert_eq!(all.iter().filter(|service| service.name.contains("storm")).count(), 1, "{all:#?}");
     agent.metrics().assert_balance();
 }
 

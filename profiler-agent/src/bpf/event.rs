@@ -18,6 +18,11 @@ pub enum Event {
     Exec(ExecEvent),
     /// An executable file was mapped.
     Mmap(MmapEvent),
+    /// Mappings or changes of processes went missing before this time.
+    Lost {
+        /// When that was found.
+        time_ns: u64,
+    },
 }
 
 impl Event {
@@ -29,6 +34,7 @@ impl Event {
             Self::Process(event) => event.time_ns,
             Self::Exec(event) => event.time_ns,
             Self::Mmap(event) => event.time_ns,
+            Self::Lost { time_ns } => *time_ns,
         }
     }
 }

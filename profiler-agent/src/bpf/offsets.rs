@@ -19,6 +19,7 @@ pub fn config(btf: &Btf, hierarchies: &Hierarchies) -> Result<Config, BtfError> 
         // TOP_OF_KERNEL_STACK_PADDING with FRED.
         user_regs_padded: if cfg!(target_arch = "x86_64") { user_regs - 16 } else { user_regs },
         task_flags: btf.offset("task_struct", "flags")?,
+        task_mm: btf.offset("task_struct", "mm")?,
         task_pid: btf.offset("task_struct", "pid")?,
         task_tgid: btf.offset("task_struct", "tgid")?,
         task_group_leader: btf.offset("task_struct", "group_leader")?,

@@ -54,7 +54,7 @@ impl Reader {
         let stop = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&stop);
         let wakers = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let mut polling = Polling { loaded, ledger, metrics, sink, wakers, held: None, later: Vec::new() };
+        let mut polling = Polling { loaded, ledger, metrics, sink, wakers, held: None, later: Vec::new(), lost: false };
         polling.watch();
         let thread = std::thread::Builder::new().name("ring-reader".into()).spawn(move || polling.run(&flag))?;
         Ok(Self { stop, thread })
@@ -80,6 +80,8 @@ struct Polling {
     held: Option<Batch>,
     /// Mappings younger than the samples read so far.
     later: Vec<Event>,
+    /// Whether events went missing since the last batch.
+    lost: bool,
 }
 
 impl Polling {
@@ -100,7 +102,9 @@ impl Polling {
         }
         let mut sidebands = self.loaded.sampling.stop();
         let mut mappings = std::mem::take(&mut self.later);
-        sidebands.iter_mut().for_each(|sideband| drain(sideband, &mut mappings, &self.metrics));
+        for sideband in &mut sidebands {
+            self.lost |= drain(sideband, &mut mappings, &self.metrics);
+        }
         self.later = mappings;
         self.poll();
         self.hand_on_last();
@@ -128,6 +132,9 @@ impl Polling {
         let mut pending = self.read_ring(&mut events);
         held.into_iter().for_each(|held| pending.merge(held));
         self.read_sidebands(&mut events, polled_ns);
+        if std::mem::take(&mut self.lost) {
+            events.push(Event::Lost { time_ns: polled_ns });
+        }
         events.sort_by_key(Event::time_ns);
         self.hand_on(Batch { events, pending });
         if let Some(logger) = &mut self.loaded.logger {
@@ -160,7 +167,9 @@ impl Polling {
     /// Mappings made before the ring was read belong before its samples; younger ones wait for the next poll.
     fn read_sidebands(&mut self, events: &mut Vec<Event>, polled_ns: u64) {
         let mut mappings = std::mem::take(&mut self.later);
-        self.loaded.sampling.sidebands().for_each(|sideband| drain(sideband, &mut mappings, &self.metrics));
+        for sideband in self.loaded.sampling.sidebands() {
+            self.lost |= drain(sideband, &mut mappings, &self.metrics);
+        }
         let (now, later): (Vec<Event>, _) = mappings.into_iter().partition(|mapping| mapping.time_ns() <= polled_ns);
         self.later = later;
         events.extend(now);
@@ -183,6 +192,7 @@ impl Polling {
             batch.events.retain(|event| !matches!(event, Event::Sample(_)));
         }
         if batch.events.len() > MAX_HELD_EVENTS {
+            self.lost = true;
             self.metrics.add(Metric::EventsLost, "queue_full", batch.events.len() as u64);
             return batch.pending.dropped(DropReason::QueueFull);
         }
@@ -203,9 +213,11 @@ impl Polling {
     }
 }
 
-fn drain(sideband: &mut Sideband, into: &mut Vec<Event>, metrics: &Metrics) {
+/// Reads all that is there; whether something went missing.
+fn drain(sideband: &mut Sideband, into: &mut Vec<Event>, metrics: &Metrics) -> bool {
     let lost = sideband.drain(into);
     metrics.add(Metric::EventsLost, "side_band", lost);
+    lost > 0
 }
 
 fn note(sequences: &mut Vec<(u32, u64)>, cpu: u32, sequence: u64) {

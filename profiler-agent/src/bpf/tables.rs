@@ -64,7 +64,8 @@ impl ChunkMemory for KernelTables {
     fn write(&mut self, number: u32, bytes: &[u8]) -> std::io::Result<()> {
         let chunk = self.made.get_mut(number as usize).and_then(Option::as_mut).ok_or(std::io::ErrorKind::NotFound)?;
         self.value.as_mut_bytes()[..CHUNK_BYTES as usize].copy_from_slice(&bytes[..CHUNK_BYTES as usize]);
-        chunk.set(0, &*self.value, 0).map_err(failed)
+        let value: &ChunkValue = &self.value;
+        chunk.set(0, value, 0).map_err(failed)
     }
 
     fn read(&self, number: u32) -> std::io::Result<Vec<u8>> {

@@ -21,6 +21,7 @@ pub use file::check_file;
 pub use layer::{Environment, Item, Layer, Mistake, Mistakes, Origin, process_environment};
 pub use setting::{Arity, Command, Heading, SETTINGS, Setting};
 pub use show::show;
+pub(crate) use value::name_source_word;
 
 use crate::bpf::Clock;
 use crate::export::{Endpoint, ExportConfig};

@@ -72,6 +72,12 @@ pub(super) const LOG_LEVELS: &[(&str, Level)] = &[
     ("trace", Level::TRACE),
 ];
 
+/// The word of a source of names.
+#[must_use]
+pub(crate) fn name_source_word(source: NameSource) -> &'static str {
+    NAME_SOURCES.iter().find(|(_, named)| *named == source).map_or("", |(word, _)| word)
+}
+
 /// `true` or `false`.
 pub(super) fn switch(text: &str) -> Parsed<bool> {
     word(text, &[("true", true), ("false", false), ("1", true), ("0", false)])

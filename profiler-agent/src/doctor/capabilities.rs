@@ -65,8 +65,14 @@ pub(super) fn needed(host: &Host) -> Check {
     }
 }
 
+/// Capabilities that reading other processes and their files takes, and this process lacks.
+pub(super) fn missing_for_reading(host: &Host) -> Vec<&'static str> {
+    let reading = [NEEDED[2], NEEDED[3], WANTED[1]];
+    effective(host).missing(&reading)
+}
+
 /// Ways to grant all capabilities, for a shell, for good and for Kubernetes.
-fn grants() -> Vec<String> {
+pub(super) fn grants() -> Vec<String> {
     let program = std::env::current_exe().map_or("profiler-agent".into(), |path| path.display().to_string());
     vec![
         format!("sudo {program} …"),

@@ -56,6 +56,26 @@ pub fn require() -> Result<(), Failure> {
     Ok(())
 }
 
+/// How this process can read others.
+pub(crate) struct Reading {
+    /// Capabilities that it lacks for that.
+    pub(crate) missing: Vec<&'static str>,
+    /// Ways to grant them.
+    pub(crate) grants: Vec<String>,
+    /// Whether it sees processes by the ids that the kernel has for them.
+    pub(crate) pid_namespace: Check,
+}
+
+/// Looks at how this process can read others.
+pub(crate) fn reading() -> Reading {
+    let host = Host::new(PathBuf::from("/"));
+    Reading {
+        missing: capabilities::missing_for_reading(&host),
+        grants: capabilities::grants(),
+        pid_namespace: host::pid_namespace(&host),
+    }
+}
+
 fn checks(host: &Host, probe: &Probe, frequency_hz: u32) -> Report {
     Report(vec![
         kernel::version(host),

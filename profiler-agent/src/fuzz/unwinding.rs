@@ -123,12 +123,12 @@ fn spread(input: &mut Unstructured<'_>) -> Result<(u64, i32)> {
     let distance = match input.int_in_range(0..=9)? {
         0..=5 => u64::from(input.arbitrary::<u8>()?),
         6 => u64::from(input.arbitrary::<u16>()?),
-        7 => input.int_in_range(0..=1 << 22)?,
+        7 => input.int_in_range(0..=1 << 18)?,
         8 => 0,
         _ => input.arbitrary()?,
     };
-    // A rule that holds for gigabytes fills as many pages: right, but slow.
-    let distance = if distance > 1 << 22 && distance < 1 << 40 { distance & 0x3f_ffff } else { distance };
+    // A rule that holds for megabytes fills as many pages: right, but slow.
+    let distance = if distance > 1 << 18 && distance < 1 << 40 { distance & 0x3_ffff } else { distance };
     let times = if input.ratio(1, 16)? { input.int_in_range(1..=600)? } else { 1 };
     Ok((distance, if distance > 1 << 10 { 1 } else { times }))
 }
@@ -183,7 +183,7 @@ fn walk<A: Arch>(mut input: Unstructured<'_>) -> Result<()> {
     let memory = Memory { start, bytes: input.take_rest() };
     for rule in rules.iter().cycle().take(MAX_STEPS as usize) {
         let Ok(caller) = step::<A>(cursor, *rule, &memory) else { break };
-        let elsewhere = matches!(rule.cfa, cfa::SIGNAL | cfa::GO_SAVED | cfa::FP_SWITCH | cfa::NONE);
+        let elsewhere = matches!(rule.cfa, cfa::SIGNAL | cfa::GO_SAVED | cfa::GO_CALL | cfa::FP_SWITCH | cfa::NONE);
         let leaf = caller.sp == cursor.sp && cursor.flags & EXACT != 0;
         assert!(elsewhere || leaf || caller.sp > cursor.sp, "{rule:?}: {cursor:x?} to {caller:x?}");
         cursor = caller;

@@ -131,6 +131,13 @@ impl<'a> Code<'a> {
         }
     }
 
+    /// Places after each load of the frame pointer from `g`, aarch64.
+    pub(super) fn frame_pointer_loads(&self) -> Vec<usize> {
+        // `ldr x29, [x28, #n]`
+        let found = self.words().filter(|(_, word)| scaled(*word, 0xf940_039d).is_some());
+        found.map(|(at, _)| at + 4).collect()
+    }
+
     /// Places after each change to the stack pointer that `runtime.morestack` and `runtime.asmcgocall` found elsewhere.
     pub(super) fn switches(&self) -> Vec<usize> {
         match self.machine {

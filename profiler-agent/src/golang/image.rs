@@ -118,8 +118,11 @@ impl Image {
         let region = Region { offset: header.e_phoff.get(LittleEndian), bytes: (count * size) as u64 };
         let bytes = region.load(file, u64::MAX)?;
         let headers = object::pod::slice_from_all_bytes::<ProgramHeader64<LittleEndian>>(&bytes);
+        // No segment is larger than the file: rows for what is merely claimed would cost without end.
+        let file_bytes = file.metadata().map_err(|_| Unusable::Malformed)?.len();
         for header in headers.map_err(|()| Unusable::Malformed)? {
-            let region = Region { offset: header.p_offset.get(LittleEndian), bytes: header.p_filesz.get(LittleEndian) };
+            let bytes = header.p_filesz.get(LittleEndian).min(file_bytes);
+            let region = Region { offset: header.p_offset.get(LittleEndian), bytes };
             let flags = header.p_flags.get(LittleEndian);
             match header.p_type.get(LittleEndian) {
                 format::PT_LOAD => self.segments.push(Segment {

@@ -4,6 +4,7 @@
 //! [`UnwindTable`](crate::unwind::UnwindTable)s. Invariant: the file is read by position with bounds and never mapped;
 //! nothing in it can take more than [`MAX_TABLE_BYTES`] of memory.
 
+mod build_info;
 mod code;
 mod image;
 mod locate;
@@ -14,6 +15,9 @@ mod pclntab;
 mod rows;
 mod special;
 mod values;
+
+#[cfg(test)]
+mod tests;
 
 pub use image::Machine;
 pub use names::Site;

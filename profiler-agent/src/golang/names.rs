@@ -41,7 +41,8 @@ impl Pclntab {
     pub fn sites(&self, file: &File, address: u64) -> Vec<Site> {
         let Some(function) = self.find(file, address) else { return Vec::new() };
         let mut sites = Vec::with_capacity(1);
-        let mut distance = address - function.entry;
+        // The file may change under us.
+        let Some(mut distance) = address.checked_sub(function.entry) else { return Vec::new() };
         let inlined = self.value_table(file, &function, INLINED).zip(self.inlined_calls(file, &function));
         if let Some((table, calls)) = inlined {
             for _ in 0..MAX_DEPTH {

@@ -4,13 +4,15 @@
 
 use super::image::{Image, Machine, Region};
 use super::values::Values;
-use super::{Unusable, locate, module};
+use super::{Unusable, build_info, locate, module};
 use std::fs::File;
 
 /// Functions of a program: ten times those of the largest.
 const MAX_FUNCTIONS: u64 = 8 << 20;
 /// Bytes of a function's table of values that are looked through; all but a few have less than 512.
-const VALUE_PIECES: [usize; 4] = [512, 8 << 10, 128 << 10, 1 << 20];
+const VALUE_PIECES: [usize; 3] = [512, 8 << 10, 256 << 10];
+/// Entries of the table of functions that are read at a time.
+const BLOCK_ENTRIES: u64 = 128;
 /// Index of the table that says which inlined call an instruction belongs to.
 pub(super) const INLINED: u32 = 2;
 /// Index of the list of a function's inlined calls.
@@ -184,6 +186,11 @@ impl Pclntab {
         self.version
     }
 
+    /// The release that the program says it was built with, such as `go1.24.4`.
+    pub(crate) fn release(&self, file: &File) -> Option<String> {
+        build_info::release(file, &self.image)
+    }
+
     /// Functions in the table.
     #[must_use]
     pub fn functions(&self) -> u64 {
@@ -221,7 +228,7 @@ impl Pclntab {
         if address < self.entry(file, 0)?.0 || address >= self.entry(file, high)?.0 {
             return None;
         }
-        while high - low > 1 {
+        while high - low > BLOCK_ENTRIES {
             let middle = low + (high - low) / 2;
             if self.entry(file, middle)?.0 <= address {
                 low = middle;
@@ -229,7 +236,11 @@ impl Pclntab {
                 high = middle;
             }
         }
-        let (entry, record) = self.entry(file, low)?;
+        let mut block = [0; 16 * BLOCK_ENTRIES as usize];
+        let block = self.records.read(file, self.entry_place(low).start, &mut block)?;
+        let entries = block.chunks_exact(self.version.entry_bytes() as usize).take((high - low) as usize);
+        let below = entries.map_while(|entry| self.parse_entry(entry)).take_while(|(entry, _)| *entry <= address);
+        let (entry, record) = below.last()?;
         let mut bytes = [0; 44];
         let bytes = self.records.read(file, record, &mut bytes)?;
         self.parse_record(bytes, entry, record)
@@ -299,7 +310,7 @@ impl Pclntab {
         let at = self.records.u32(file, lists + 4 * u64::from(INLINED_CALLS)).filter(|at| *at != NO_DATA)?;
         let data = self.data?;
         let bytes = data.bytes.checked_sub(u64::from(at))?;
-        Some(Region { offset: data.offset + u64::from(at), bytes })
+        Some(Region { offset: data.offset.checked_add(u64::from(at))?, bytes })
     }
 
     /// Code at an address.

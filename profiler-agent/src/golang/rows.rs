@@ -17,7 +17,7 @@ use std::ops::Range;
 /// Rows of a file at most: twenty times those of the largest.
 const MAX_ROWS: u64 = 32 << 20;
 /// No frame is larger.
-const MAX_FRAME_BYTES: i32 = 1 << 30;
+pub(super) const MAX_FRAME_BYTES: i32 = 1 << 30;
 
 /// What the rows of a Go program are made from.
 pub struct Frames {

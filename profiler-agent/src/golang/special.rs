@@ -6,8 +6,9 @@
 use super::code::Code;
 use super::image::Machine;
 use super::pclntab::{Function, Pclntab, Version};
+use super::rows::MAX_FRAME_BYTES;
 use profiler_common::unwind::Rule;
-use profiler_common::unwind::rule::{cfa, fp, ra};
+use profiler_common::unwind::rule::cfa;
 use std::collections::HashMap;
 use std::fs::File;
 
@@ -142,11 +143,11 @@ impl Candidate {
         if name == "runtime.morestack" {
             let rule = saved.map_or(Rule::UNSUPPORTED, |saved| saved.rule(machine));
             let from = code.switches().first().map_or(0, |at| *at as u64);
-            return Some(Special::From(vec![(self.function.entry + from, rule)]));
+            return Some(Special::From(vec![(self.function.entry.saturating_add(from), rule)]));
         }
         let opened = opened(frames);
-        if machine == Machine::Aarch64 && name == "runtime.asmcgocall" {
-            return Some(asmcgocall(code, self.function.entry, opened?.1, saved));
+        if name == "runtime.asmcgocall" && (machine == Machine::Aarch64 || opened.is_none()) {
+            return Some(call(code, self.function.entry, opened));
         }
         if CLONES.contains(&name) {
             return None;
@@ -160,24 +161,31 @@ impl Candidate {
         None
     }
 
-    /// Up to Go 1.20 `systemstack` and `asmcgocall` of x86_64 have no frame, but save where they are.
+    /// Up to Go 1.20 `systemstack` of x86_64 has no frame, but saves where it is.
     fn switch(&self, code: Code<'_>, opened: Option<(usize, i32)>, saved: Option<Saved>) -> Special {
+        let rule = || saved.map_or(Rule::UNSUPPORTED, |saved| saved.rule(code.machine));
+        // Up to Go 1.21 `systemstack` of aarch64 takes the scheduler's frame pointer, then the goroutine's again.
+        if code.machine == Machine::Aarch64
+            && let [first, _, ..] = code.frame_pointer_loads()[..]
+        {
+            return Special::From(vec![(self.function.entry.saturating_add(first as u64), rule())]);
+        }
         let set = opened.and_then(|(at, delta)| Some((code.frame_pointer_set(at)?, delta)));
         if let Some((from, delta)) = set {
             let size = match code.machine {
                 Machine::X86_64 => 16,
                 Machine::Aarch64 => delta + 8,
             };
-            return Special::Switch { from: self.function.entry + from as u64, size };
+            return Special::Switch { from: self.function.entry.saturating_add(from as u64), size };
         }
-        let saves = opened.is_none() && ["runtime.systemstack", "runtime.asmcgocall"].contains(&self.name.as_str());
-        Special::Whole(saved.filter(|_| saves).map_or(Rule::UNSUPPORTED, |saved| saved.rule(code.machine)))
+        let saves = opened.is_none() && self.name == "runtime.systemstack";
+        Special::Whole(if saves { rule() } else { Rule::UNSUPPORTED })
     }
 }
 
 /// Where a function's frame is opened, and its size.
 fn opened(frames: &[(i32, u64)]) -> Option<(usize, i32)> {
-    let index = frames.iter().position(|(delta, _)| *delta > 0)?;
+    let index = frames.iter().position(|(delta, _)| (1..MAX_FRAME_BYTES).contains(delta))?;
     let start = index.checked_sub(1).map_or(0, |before| frames[before].1);
     Some((usize::try_from(start).ok()?, frames[index].0))
 }
@@ -235,36 +243,21 @@ impl Saved {
         Rule {
             cfa: cfa::GO_SAVED,
             register: if machine == Machine::Aarch64 { X28 } else { 0 },
-            fp: fp::SAME,
-            ra: ra::BELOW_CFA,
             cfa_offset: self.current,
             fp_offset: self.thread_local,
             extra: self.frame_pointer,
+            ..Rule::NONE
         }
     }
 }
 
-/// aarch64: on the scheduler's stack lie the goroutine that was left or, when none was, 0 and the stack pointer before.
-fn asmcgocall(code: Code<'_>, entry: u64, size: i32, saved: Option<Saved>) -> Special {
-    let left = saved.map_or(Rule::UNSUPPORTED, |saved| Rule {
-        cfa: cfa::GO_SAVED,
-        ra: ra::AT_CFA,
-        extra: saved.frame_pointer,
-        ..Rule::NONE
-    });
-    let stayed = Rule {
-        cfa: cfa::SP_DEREF,
-        fp: fp::AT_CFA,
-        ra: ra::ABOVE_FP,
-        cfa_offset: 8,
-        fp_offset: -size - 8,
-        extra: size,
-        ..Rule::NONE
+/// On the other stack lie the goroutine that was left and how deep on its stack it was, or 0 and the stack pointer.
+fn call(code: Code<'_>, entry: u64, opened: Option<(usize, i32)>) -> Special {
+    let (user, depth, size) = match code.machine {
+        Machine::X86_64 => (48, 40, 8),
+        Machine::Aarch64 => (0, 8, opened.map_or(0, |(_, delta)| delta)),
     };
-    // The stack pointer is set to the scheduler's, aligned, and in the other half aligned again.
-    let rows = match code.switches()[..] {
-        [first, _, second, ..] => vec![(entry + first as u64, left), (entry + second as u64, stayed)],
-        _ => return Special::Whole(Rule::UNSUPPORTED),
-    };
-    Special::From(rows)
+    let rule = Rule { cfa: cfa::GO_CALL, cfa_offset: user, fp_offset: depth, extra: size, ..Rule::NONE };
+    let from = code.switches().first().map_or(0, |at| *at as u64);
+    Special::From(vec![(entry.saturating_add(from), rule)])
 }

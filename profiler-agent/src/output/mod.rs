@@ -21,7 +21,9 @@ pub use folded::folded;
 pub use otlp_json::render_otlp;
 pub use pprof::pprof;
 pub use svg::svg;
+pub(crate) use text::grouped;
 pub use top::{TOP_ROWS, top};
+pub(crate) use top::{fit_middle, text_width, visible};
 
 use crate::profile::Profile;
 use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;

@@ -70,7 +70,7 @@ pub(super) fn frame(text: &str) -> String {
 }
 
 /// 1,234,567.
-pub(super) fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {

@@ -99,7 +99,7 @@ fn rows(profile: &Profile) -> (Vec<Measured>, Vec<Vec<usize>>) {
 }
 
 /// Printable, and without characters of no width: piled up they reach into the rows above.
-fn visible(name: &str) -> String {
+pub(crate) fn visible(name: &str) -> String {
     let name: String = text::name(name).chars().filter(|&c| char_width(c) > 0).collect();
     text::name(&name).into_owned()
 }
@@ -200,7 +200,8 @@ fn char_width(c: char) -> usize {
     c.width().unwrap_or(0)
 }
 
-fn text_width(text: &str) -> usize {
+/// Columns of a terminal that a text takes.
+pub(crate) fn text_width(text: &str) -> usize {
     text.chars().map(char_width).sum()
 }
 
@@ -216,7 +217,7 @@ fn fit_end(text: &str, width: usize) -> String {
 }
 
 /// The text, its middle replaced by `…` where it is wider than `width`: names differ at both ends.
-fn fit_middle(text: &str, width: usize) -> String {
+pub(crate) fn fit_middle(text: &str, width: usize) -> String {
     if text_width(text) <= width || width < 3 {
         return fit_end(text, width);
     }

@@ -42,19 +42,29 @@ impl Naming {
 
     /// Of a process that lives; none when it is gone, or when the pid is another's by now.
     pub(super) fn of_live(&self, key: ProcessKey) -> Option<Arc<Identity>> {
+        self.with_facts(key, |facts| {
+            let labels = service::labels(facts.environ);
+            Arc::new(Identity {
+                service: Arc::from(service::service_name(facts, &self.sources)),
+                labels: labels.into_iter().map(|(key, value)| (Arc::from(key), Arc::from(value))).collect(),
+                name: Arc::from(service::exe_name(facts.exe)),
+            })
+        })
+    }
+
+    /// What each source says of a process that lives; the first that says something names it.
+    pub(crate) fn answers(&self, key: ProcessKey) -> Option<Vec<(NameSource, Option<String>)>> {
+        self.with_facts(key, |facts| service::answers(facts, &self.sources))
+    }
+
+    fn with_facts<T>(&self, key: ProcessKey, say: impl FnOnce(&Facts<'_>) -> T) -> Option<T> {
         let exe = proc::exe(key.tgid)?;
         let environ = proc::environ(key.tgid).unwrap_or_default();
         let cmdline = proc::cmdline(key.tgid).unwrap_or_default();
         let cgroup = proc::cgroup(key.tgid).unwrap_or_default();
-        let facts = Facts { environ: &environ, cmdline: &cmdline, cgroup: &cgroup, exe: &exe };
-        let labels = service::labels(&environ);
-        let identity = Identity {
-            service: Arc::from(service::service_name(&facts, &self.sources)),
-            labels: labels.into_iter().map(|(key, value)| (Arc::from(key), Arc::from(value))).collect(),
-            name: Arc::from(service::exe_name(&exe)),
-        };
+        let said = say(&Facts { environ: &environ, cmdline: &cmdline, cgroup: &cgroup, exe: &exe });
         // Read first, checked last: nobody else can have had the pid in between.
-        self.lives(key).then(|| Arc::new(identity))
+        self.lives(key).then_some(said)
     }
 
     /// Of a process that is gone: called by its executable.
@@ -70,7 +80,7 @@ impl Naming {
     }
 
     /// Whether the process still lives.
-    pub(super) fn lives(&self, key: ProcessKey) -> bool {
+    pub(crate) fn lives(&self, key: ProcessKey) -> bool {
         proc::start_ticks(key.tgid).is_some_and(|ticks| ticks.abs_diff(key.start_ns / TICK_NS) <= 1)
     }
 

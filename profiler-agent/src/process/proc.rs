@@ -51,7 +51,13 @@ pub(super) fn exe(pid: u32) -> Option<String> {
 /// Start in ticks of `USER_HZ` since boot.
 #[must_use]
 pub(super) fn start_ticks(pid: u32) -> Option<u64> {
-    parse_start_ticks(&read(pid, "stat", MAX_SMALL_BYTES)?)
+    parse_start_ticks(&stat(pid)?)
+}
+
+/// State, flags and times, in one line.
+#[must_use]
+pub(super) fn stat(pid: u32) -> Option<Vec<u8>> {
+    read(pid, "stat", MAX_SMALL_BYTES)
 }
 
 fn read(pid: u32, name: &str, limit: u64) -> Option<Vec<u8>> {

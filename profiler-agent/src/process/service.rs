@@ -44,14 +44,25 @@ pub(super) struct Facts<'a> {
 /// `service.name` by the first source that answers; the executable's name when none does.
 #[must_use]
 pub(super) fn service_name(facts: &Facts<'_>, sources: &[NameSource]) -> String {
-    let answer = |source: &NameSource| match source {
+    let answer = |source: &NameSource| answer(facts, *source);
+    sources.iter().find_map(answer).and_then(|name| clean(&name)).unwrap_or_else(|| exe_name(facts.exe))
+}
+
+fn answer(facts: &Facts<'_>, source: NameSource) -> Option<String> {
+    match source {
         NameSource::Env => from_environment(facts.environ),
         NameSource::Unit => unit(facts.cgroup),
         NameSource::Script => script::script(facts.exe, facts.cmdline),
         NameSource::Annotation | NameSource::Label | NameSource::Owner => None,
         NameSource::Exe => Some(exe_name(facts.exe)),
-    };
-    sources.iter().find_map(answer).and_then(|name| clean(&name)).unwrap_or_else(|| exe_name(facts.exe))
+    }
+}
+
+/// What each source says.
+#[must_use]
+pub(super) fn answers(facts: &Facts<'_>, sources: &[NameSource]) -> Vec<(NameSource, Option<String>)> {
+    let printable = |name: String| clean(&name).unwrap_or_else(|| exe_name(facts.exe));
+    sources.iter().map(|&source| (source, answer(facts, source).map(printable))).collect()
 }
 
 /// The file name of an executable. Those in memory have names made up at random: all of them are `memfd`.

@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 /// Processes remembered at most.
 const MAX_PROCESSES: usize = 65_536;
-/// How long a dead process is remembered: its last samples may still be in other rings.
-const REMEMBER_NS: u64 = 2_000_000_000;
+/// How long a dead process is remembered: its last samples may still be in other rings, or wait for tables.
+const REMEMBER_NS: u64 = 6_000_000_000;
 /// Shortest time between two looks at the mappings of a process; doubled each time.
 const RELOAD_NS: u64 = 100_000_000;
 /// Most doublings: about a minute.
@@ -43,6 +43,8 @@ struct Process {
     reload_after_ns: u64,
     reloads: u32,
     last_used_ns: u64,
+    /// [`ProcessTable::losses`] when its mappings were looked at.
+    losses: u64,
 }
 
 /// An address in code: where it is, and the file it is in.
@@ -66,6 +68,8 @@ pub struct ProcessTable {
     swept_ns: u64,
     /// Processes whose mappings are others than at the last [`ProcessTable::take_changed`].
     changed: HashSet<ProcessKey>,
+    /// How often events went missing: what was known of mappings before may be wrong.
+    losses: u64,
 }
 
 impl ProcessTable {
@@ -80,6 +84,7 @@ impl ProcessTable {
             names,
             swept_ns: 0,
             changed: HashSet::new(),
+            losses: 0,
         }
     }
 
@@ -99,7 +104,8 @@ impl ProcessTable {
             self.make_room();
         }
         let mappings = self.processes.get(&parent).map(|parent| parent.mappings.clone()).unwrap_or_default();
-        let process = Process { parent: Some(parent), mappings, last_used_ns: time_ns, ..Process::default() };
+        let losses = self.processes.get(&parent).map_or(self.losses, |parent| parent.losses);
+        let process = Process { parent: Some(parent), mappings, last_used_ns: time_ns, losses, ..Process::default() };
         self.processes.insert(child, process);
         self.current.insert(child.tgid, child);
     }
@@ -108,7 +114,7 @@ impl ProcessTable {
     pub fn exec(&mut self, event: &ExecEvent) {
         let Some(&key) = self.current.get(&event.tgid) else { return };
         if let Some(process) = self.processes.get_mut(&key) {
-            *process = Process { last_used_ns: event.time_ns, ..Process::default() };
+            *process = Process { last_used_ns: event.time_ns, losses: self.losses, ..Process::default() };
             self.changed.insert(key);
         }
     }
@@ -130,6 +136,11 @@ impl ProcessTable {
             mapped_after_s: self.names.unix_seconds(event.time_ns),
             executable: None,
         });
+    }
+
+    /// Events went missing: the mappings of each process are looked at again when they are needed.
+    pub fn events_lost(&mut self) {
+        self.losses += 1;
     }
 
     /// Who a sample belongs to. `kernel_thread` is the sample when its task is one, `time_ns` the sample's time.
@@ -175,6 +186,7 @@ impl ProcessTable {
         let process = self.processes.entry(key).or_default();
         mappings.keep_executables(&process.mappings);
         process.mappings = mappings;
+        process.losses = self.losses;
         let wait_ns = RELOAD_NS << process.reloads.min(MAX_RELOAD_DOUBLINGS);
         process.reload_after_ns = time_ns + wait_ns;
         process.reloads = process.reloads.saturating_add(1);
@@ -206,8 +218,13 @@ impl ProcessTable {
 
     /// An address in a process at a time; none when nothing executable is mapped there.
     pub fn user_address(&mut self, key: ProcessKey, address: u64, time_ns: u64) -> Option<CodeAddress> {
+        let losses = self.losses;
         let process = self.processes.entry(key).or_default();
         process.last_used_ns = time_ns;
+        if std::mem::replace(&mut process.losses, losses) != losses {
+            self.reload(key, time_ns);
+        }
+        let process = self.processes.get_mut(&key)?;
         if process.mappings.find_mut(address).is_none() && !self.find_new(key, address, time_ns) {
             return None;
         }

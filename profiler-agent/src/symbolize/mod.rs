@@ -20,6 +20,7 @@ pub(crate) mod jitdump;
 mod kallsyms;
 mod kernel;
 mod names;
+mod origin;
 pub(crate) mod perf_map;
 mod profile;
 mod remembered;
@@ -29,4 +30,5 @@ mod symbol_table;
 
 pub use debuginfod::{DebugFile, Debuginfod, DebuginfodOptions};
 pub use names::{Names, Site};
+pub(crate) use origin::{SymbolOrigin, origins};
 pub use profile::symbolize;

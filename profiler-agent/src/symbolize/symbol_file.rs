@@ -206,8 +206,10 @@ fn push<S: Sym<Endian = Endianness>>(into: &mut Vec<u8>, symbol: &S, endian: End
     into.extend(symbol.st_name(endian).to_le_bytes());
     into.extend([symbol.st_bind().0 << 4 | format::STT_FUNC.0, 0]);
     into.extend(1_u16.to_le_bytes());
-    into.extend(symbol.st_value(endian).into().to_le_bytes());
-    into.extend(symbol.st_size(endian).into().to_le_bytes());
+    let value: u64 = symbol.st_value(endian).into();
+    // The symbolizer adds the two without a look.
+    let size = symbol.st_size(endian).into().min(u64::MAX - value);
+    into.extend([value, size].map(u64::to_le_bytes).concat());
 }
 
 /// `Elf64_Shdr`: name, type, flags, address, offset, size, link, info, alignment, entry size.

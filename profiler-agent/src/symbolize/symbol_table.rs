@@ -8,6 +8,7 @@ use blazesym::symbolize::source::{Elf, Source as Tables};
 use blazesym::symbolize::{Input, Reason, Symbolized, Symbolizer};
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// One symbol table.
@@ -27,20 +28,39 @@ struct SymbolTables(Vec<Symbols>);
 /// # Errors
 /// There is no function in any.
 pub(super) fn open(executable: &Executable, context: &Context) -> Result<Box<dyn Source>, NotOpened> {
+    let tables = tables(executable, context).map_err(NotOpened::Never)?;
+    Ok(Box::new(SymbolTables(tables.into_iter().map(|(_, copy)| Symbols::new(copy)).collect())))
+}
+
+/// Where a symbol table is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// `.symtab`
+    Symtab,
+    /// `.symtab` of the separate debug info at this path.
+    Separate(PathBuf),
+    /// `.gnu_debugdata`
+    DebugData,
+    /// `.dynsym`
+    Dynsym,
+}
+
+/// The tables that there are, with at least one function each; at least one.
+pub(super) fn tables(executable: &Executable, context: &Context) -> Result<Vec<(Place, SymbolFile)>, &'static str> {
     let ExecutableKind::Elf { file, .. } = &executable.kind else {
-        return Err(NotOpened::Never(source::without_sources(&executable.kind)));
+        return Err(source::without_sources(&executable.kind));
     };
-    let never = |refusal: Refusal| NotOpened::Never(refusal.label());
-    let full = symbol_file::extract(file, Table::Full).map_err(never)?;
+    let full = symbol_file::extract(file, Table::Full).map_err(Refusal::label)?;
     if full.functions > 0 {
-        return Ok(Box::new(SymbolTables(vec![Symbols::new(full)])));
+        return Ok(vec![(Place::Symtab, full)]);
     }
-    let others = debuginfo::symbol_files(executable, file, context);
-    let others = others.iter().filter_map(|file| symbol_file::extract(file, Table::Full).ok());
-    let own = symbol_file::extract(file, Table::Dynamic).map_err(never)?;
-    let tables = others.chain([own]).filter(|copy| copy.functions > 0).map(Symbols::new);
-    let tables: Vec<Symbols> = tables.collect();
-    if tables.is_empty() { Err(NotOpened::Never("no_symbols")) } else { Ok(Box::new(SymbolTables(tables))) }
+    let other = debuginfo::symbol_file(executable, file, context).and_then(|(other, path)| {
+        let copy = symbol_file::extract(&other, Table::Full).ok()?;
+        Some((path.map_or(Place::DebugData, Place::Separate), copy))
+    });
+    let own = symbol_file::extract(file, Table::Dynamic).map_err(Refusal::label)?;
+    let tables = other.into_iter().chain([(Place::Dynsym, own)]).filter(|(_, copy)| copy.functions > 0);
+    Some(tables.collect()).filter(|tables: &Vec<_>| !tables.is_empty()).ok_or("no_symbols")
 }
 
 impl Symbols {

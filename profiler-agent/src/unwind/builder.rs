@@ -1,4 +1,4 @@
-//! The thread that builds tables.
+//! The threads that build tables.
 
 use super::cfi::{self, NoTable};
 use super::table::UnwindTable;
@@ -21,38 +21,53 @@ pub(super) struct Built {
     pub(super) table: Result<(Arc<UnwindTable>, [u8; 32]), &'static str>,
 }
 
-/// The thread, as the pipeline sees it. It ends when this is dropped.
+/// Bytes of a file from which it is large: building its table may take a second.
+const LARGE_BYTES: u64 = 16 << 20;
+
+/// Two threads, as the pipeline sees them: small files do not wait for large ones. They end when this is dropped.
 #[derive(Debug)]
 pub(super) struct Builder {
-    jobs: SyncSender<Arc<Executable>>,
+    small: SyncSender<Arc<Executable>>,
+    large: SyncSender<Arc<Executable>>,
     results: Receiver<Built>,
 }
 
 impl Builder {
-    /// Starts the thread.
+    /// Starts the threads.
     pub(super) fn start() -> std::io::Result<Self> {
-        let (jobs, queue) = sync_channel::<Arc<Executable>>(QUEUE);
         let (done, results) = sync_channel(QUEUE);
-        std::thread::Builder::new().name("table-builder".into()).spawn(move || {
-            while let Ok(executable) = queue.recv() {
-                let built = Built { executable: executable.id, table: build(&executable) };
-                if done.send(built).is_err() {
-                    return;
-                }
-            }
-        })?;
-        Ok(Self { jobs, results })
+        let (small, large) = (start("table-builder", done.clone())?, start("table-builder-l", done)?);
+        Ok(Self { small, large, results })
     }
 
     /// Asks for the table of a file; false when too many wait already.
     pub(super) fn ask(&self, executable: &Arc<Executable>) -> bool {
-        !matches!(self.jobs.try_send(Arc::clone(executable)), Err(TrySendError::Full(_)))
+        let jobs = if bytes(executable) < LARGE_BYTES { &self.small } else { &self.large };
+        !matches!(jobs.try_send(Arc::clone(executable)), Err(TrySendError::Full(_)))
     }
 
     /// What has been built since the last call.
     pub(super) fn results(&self) -> impl Iterator<Item = Built> + '_ {
         self.results.try_iter()
     }
+}
+
+fn start(name: &str, done: SyncSender<Built>) -> std::io::Result<SyncSender<Arc<Executable>>> {
+    let (jobs, queue) = sync_channel::<Arc<Executable>>(QUEUE);
+    std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        while let Ok(executable) = queue.recv() {
+            let built = Built { executable: executable.id, table: build(&executable) };
+            if done.send(built).is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok(jobs)
+}
+
+fn bytes(executable: &Executable) -> u64 {
+    let ExecutableKind::Elf { file, .. } = &executable.kind else { return 0 };
+    file.metadata().map_or(0, |metadata| metadata.len())
 }
 
 fn build(executable: &Executable) -> Result<(Arc<UnwindTable>, [u8; 32]), &'static str> {
@@ -62,10 +77,15 @@ fn build(executable: &Executable) -> Result<(Arc<UnwindTable>, [u8; 32]), &'stat
     Ok((Arc::new(table), hash))
 }
 
+/// What Go's own table says of frames; none for other programs, and where it is of no use.
+pub(super) fn go_frames(file: &File) -> Option<Frames> {
+    let frames = Pclntab::open(file).and_then(|table| table.map(|table| Frames::load(&table, file)).transpose());
+    frames.ok().flatten()
+}
+
 /// Rows from call frame information; of Go programs from Go's own table, with the C parts' beside them.
 pub(super) fn table(file: &File) -> Result<UnwindTable, &'static str> {
-    let go = Pclntab::open(file).and_then(|table| table.map(|table| Frames::load(&table, file)).transpose());
-    let Ok(Some(frames)) = go else { return cfi::build(file).map_err(|reason| reason.label()) };
+    let Some(frames) = go_frames(file) else { return cfi::build(file).map_err(|reason| reason.label()) };
     let both = cfi::build_over(file, |encoder, feed| {
         let mut overlay = Overlay::new(encoder, &frames);
         feed(&mut |address, rule| overlay.push(address, rule))?;

@@ -19,6 +19,7 @@ mod rows;
 use super::{Encoder, UnwindTable};
 use entries::{Entry, Kind, Section};
 use gimli::{BaseAddresses, DebugFrame, EhFrame, EndianSlice, LittleEndian};
+use layout::Layout;
 use profiler_common::unwind::rule::Rule;
 use std::cmp::Reverse;
 use std::fs::File;
@@ -79,16 +80,8 @@ pub fn build_over(
     over: impl Fn(&mut Encoder, Box<Feed<'_>>) -> Result<(), NoTable>,
 ) -> Result<UnwindTable, NoTable> {
     let layout = layout::read(file)?;
-    let machine = layout.machine;
     let bases = BaseAddresses::default().set_eh_frame(layout.eh_frame_address);
-    let mut frames = EhFrame::new(&layout.eh_frame, LittleEndian);
-    frames.set_address_size(8);
-    frames.set_vendor(machine.vendor);
-    let eh_frame = Section { frames, kind: Kind::EhFrame, content: &layout.eh_frame, bases: &bases, machine };
-    let mut frames = DebugFrame::new(&layout.debug_frame, LittleEndian);
-    frames.set_address_size(8);
-    frames.set_vendor(machine.vendor);
-    let debug_frame = Section { frames, kind: Kind::DebugFrame, content: &layout.debug_frame, bases: &bases, machine };
+    let (eh_frame, debug_frame) = sections(&layout, &bases);
     let entries = merge(eh_frame.entries(&layout.code)?, debug_frame.entries(&layout.code)?);
     if entries.is_empty() {
         return Err(NoTable::NoCfi);
@@ -103,6 +96,31 @@ pub fn build_over(
         };
         over(encoder, Box::new(rows))
     })
+}
+
+/// How many functions have their rows from `.eh_frame`, and how many from `.debug_frame`.
+pub(crate) fn functions(file: &File) -> Result<[usize; 2], NoTable> {
+    let layout = layout::read(file)?;
+    let bases = BaseAddresses::default().set_eh_frame(layout.eh_frame_address);
+    let (eh_frame, debug_frame) = sections(&layout, &bases);
+    let entries = merge(eh_frame.entries(&layout.code)?, debug_frame.entries(&layout.code)?);
+    Ok([Kind::EhFrame, Kind::DebugFrame].map(|kind| entries.iter().filter(|entry| entry.kind() == kind).count()))
+}
+
+fn sections<'a>(
+    layout: &'a Layout,
+    bases: &'a BaseAddresses,
+) -> (Section<'a, EhFrame<Bytes<'a>>>, Section<'a, DebugFrame<Bytes<'a>>>) {
+    let machine = layout.machine;
+    let mut frames = EhFrame::new(&layout.eh_frame, LittleEndian);
+    frames.set_address_size(8);
+    frames.set_vendor(machine.vendor);
+    let eh_frame = Section { frames, kind: Kind::EhFrame, content: &layout.eh_frame, bases, machine };
+    let mut frames = DebugFrame::new(&layout.debug_frame, LittleEndian);
+    frames.set_address_size(8);
+    frames.set_vendor(machine.vendor);
+    let debug_frame = Section { frames, kind: Kind::DebugFrame, content: &layout.debug_frame, bases, machine };
+    (eh_frame, debug_frame)
 }
 
 /// Both sections' entries by address: of several that begin at one, the shortest comes last, and of equals the first.

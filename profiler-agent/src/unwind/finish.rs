@@ -76,7 +76,7 @@ mod tests {
     use super::*;
     use profiler_common::record::{SampleHeader, StackHead};
     use profiler_common::unwind::Cursor;
-    use profiler_common::unwind::rule::cfa;
+    use profiler_common::unwind::rule::{cfa, fp};
     use profiler_common::unwind::step::{EXACT, INNERMOST};
     use zerocopy::FromZeros as _;
 
@@ -109,6 +109,22 @@ mod tests {
     fn walks_to_the_root() {
         let mut sample = sample(&[0, 0x150, 0, 0, 0x250]);
         assert!(finish(&mut sample, rules));
+        assert_eq!((sample.user_frames(), sample.header.stop), (&[0x10, 0x150, 0x250][..], UnwindStop::Root as u32));
+    }
+
+    /// As gcc describes what follows `pop %rbp`.
+    #[test]
+    fn a_frame_pointer_below_the_stack_pointer_is_found() {
+        let mut sample = sample(&[0x7020, 0x150, 0, 0x250]);
+        sample.stack.as_mut().unwrap().head.cursor.sp += 8;
+        let popped = Rule { cfa: cfa::SP, cfa_offset: 8, fp: fp::AT_CFA, fp_offset: -16, ..Rule::NONE };
+        let by_frame_pointer = Rule { cfa: cfa::FP, cfa_offset: 0, ..Rule::NONE };
+        let rule = |address| match address {
+            0x10 => Lookup::Rule(popped),
+            0x14f => Lookup::Rule(by_frame_pointer),
+            _ => Lookup::Rule(Rule::END),
+        };
+        assert!(finish(&mut sample, rule));
         assert_eq!((sample.user_frames(), sample.header.stop), (&[0x10, 0x150, 0x250][..], UnwindStop::Root as u32));
     }
 

@@ -8,11 +8,13 @@ mod builder;
 pub mod cfi;
 mod chunks;
 pub(crate) mod finish;
+mod origin;
 mod store;
 pub(crate) mod table;
 mod unwinder;
 
 pub use chunks::ChunkMemory;
+pub(crate) use origin::RowOrigin;
 pub use store::ProcessMemory;
 pub use table::{Encoder, UnwindTable};
 pub use unwinder::{Unwinder, UnwinderOptions};

@@ -199,6 +199,32 @@ impl Encoder {
     }
 }
 
+/// Different rules of a page.
+#[derive(Default)]
+struct Rules {
+    list: Vec<Rule>,
+    known: HashMap<Rule, u16>,
+    /// Index of the rule met last by a few of its bits: most rows repeat one of a handful.
+    recent: [u16; 32],
+}
+
+impl Rules {
+    /// Index of a rule; none when there are too many.
+    fn index(&mut self, rule: Rule) -> Option<u16> {
+        let slot = (rule.cfa_offset >> 3 ^ rule.fp_offset >> 1 ^ i32::from(rule.cfa) << 4) as usize % 32;
+        if self.list.get(usize::from(self.recent[slot])) == Some(&rule) {
+            return Some(self.recent[slot]);
+        }
+        let next = u16::try_from(self.list.len()).ok()?;
+        let index = *self.known.entry(rule).or_insert(next);
+        if index == next {
+            self.list.push(rule);
+        }
+        self.recent[slot] = index;
+        Some(index)
+    }
+}
+
 /// Appends a page; none when it is too large.
 fn pack(rows: &[(u32, Rule)], page_bits: u32, data: &mut Vec<u8>) -> Option<()> {
     let first = match rows.first() {
@@ -207,16 +233,12 @@ fn pack(rows: &[(u32, Rule)], page_bits: u32, data: &mut Vec<u8>) -> Option<()> 
     };
     let count = rows.len() + usize::from(first.is_some());
     let rows = || first.iter().chain(rows).copied();
-    let mut rules: Vec<Rule> = Vec::new();
-    let mut known: HashMap<Rule, u16> = HashMap::new();
+    let mut rules = Rules::default();
     let mut indices: Vec<u16> = Vec::with_capacity(count);
     for (_, rule) in rows() {
-        let next = u16::try_from(rules.len()).ok()?;
-        indices.push(*known.entry(rule).or_insert_with(|| {
-            rules.push(rule);
-            next
-        }));
+        indices.push(rules.index(rule)?);
     }
+    let rules = rules.list;
     let wide = rules.len() > 256;
     let blocks = 1_usize << (page_bits - page::BLOCK_BITS);
     let sparse = count <= page::MAX_SPARSE_ROWS as usize && count < 2 * blocks + 2;

@@ -35,16 +35,19 @@ kinds! {
         FP_DEREF = 8,
         /// `registers[register] + cfa_offset`, in the innermost frame only.
         REGISTER = 9,
-        /// Go's scheduler stack: the caller's registers are those that a goroutine saved when it left its own stack.
-        /// `(pc, sp, fp, link) = (*(user + 64), *(user + 56), *(user + extra), *(user + extra - 8))`, with `user`, by
-        /// the kind of return address:
-        /// - [`BELOW_CFA`](super::ra::BELOW_CFA): `*(*(g + 48) + cfa_offset)`, `g` being `*(thread pointer + fp_offset)`
-        ///   or, where [`Rule::register`](super::Rule::register) is not 0, that register of the innermost frame;
-        /// - any other: `*(sp + cfa_offset)`.
+        /// Go's scheduler stack: the caller's registers are those that the goroutine saved when it left its own stack.
+        /// `(pc, sp, fp, link) = (*(user + 64), *(user + 56), *(user + extra), *(user + extra - 8))` with
+        /// `user = *(*(g + 48) + cfa_offset)`, `g` being `*(thread pointer + fp_offset)` or, where
+        /// [`Rule::register`](super::Rule::register) is not 0, that register of the innermost frame. The outermost
+        /// frame where `user` is 0.
         GO_SAVED = 10,
         /// `(pc, sp, fp) = (*(fp + 8), fp + cfa_offset, *fp)`, on whatever stack that is; where `fp` is 0, the
         /// outermost frame. Go's functions that change stacks keep the frame pointer.
         FP_SWITCH = 11,
+        /// Go's call of C on another stack. With `user = *(sp + cfa_offset)` and `depth = *(sp + fp_offset)`, the stack
+        /// pointer before was `left = depth` where `user` is 0, else `*(user + 8) - depth`, and the return address lies
+        /// there: `(pc, sp) = (*left, left + extra)`. The frame pointer is where it was; on aarch64 at `left - 8`.
+        GO_CALL = 12,
         /// In a packed rule: bits 4..32 are where the [`Rule`](super::Rule) lies, in steps of 4 bytes from its page.
         WIDE = 15,
     }

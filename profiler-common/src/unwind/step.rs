@@ -59,8 +59,8 @@ pub trait Stack {
     fn thread_pointer(&self) -> Option<u64>;
 }
 
-/// The caller's frame, by a rule. `SIGNAL`, `GO_SAVED` and `FP_SWITCH` may go to another stack; any other step must go
-/// up.
+/// The caller's frame, by a rule. `SIGNAL`, `GO_SAVED`, `GO_CALL` and `FP_SWITCH` may go to another stack; any
+/// other step must go up.
 #[inline(always)]
 pub fn step<A: Arch>(cursor: Cursor, rule: Rule, stack: &impl Stack) -> Result<Cursor, UnwindStop> {
     let offset = rule.cfa_offset as i64 as u64;
@@ -75,7 +75,8 @@ pub fn step<A: Arch>(cursor: Cursor, rule: Rule, stack: &impl Stack) -> Result<C
         rule::cfa::SP_DEREF => read(cursor.sp.wrapping_add(offset))?.wrapping_add(rule.extra as i64 as u64),
         rule::cfa::FP_DEREF => read(cursor.fp.wrapping_add(offset))?.wrapping_add(rule.extra as i64 as u64),
         rule::cfa::REGISTER => innermost(cursor, stack, u32::from(rule.register))?.wrapping_add(offset),
-        rule::cfa::GO_SAVED => return step_go::<A>(cursor, rule, stack),
+        rule::cfa::GO_SAVED => return step_go::<A>(rule, stack),
+        rule::cfa::GO_CALL => return step_go_call::<A>(cursor, rule, stack),
         rule::cfa::FP_SWITCH => return step_frame::<A>(cursor, offset, stack),
         _ => return Err(UnwindStop::UnsupportedRule),
     };
@@ -149,19 +150,14 @@ fn step_signal<A: Arch>(cursor: Cursor, stack: &impl Stack) -> Result<Cursor, Un
 
 /// See [`rule::cfa::GO_SAVED`].
 #[inline(always)]
-fn step_go<A: Arch>(cursor: Cursor, rule: Rule, stack: &impl Stack) -> Result<Cursor, UnwindStop> {
-    let read = |address: u64| stack.word(address).ok_or(UnwindStop::BadMemory);
-    let field = |base: u64, offset: i32| read(base.wrapping_add(offset as i64 as u64));
-    let user = if rule.ra == rule::ra::BELOW_CFA {
-        let g = if rule.register == 0 {
-            field(stack.thread_pointer().ok_or(UnwindStop::BadMemory)?, rule.fp_offset)?
-        } else {
-            stack.register(u32::from(rule.register)).ok_or(UnwindStop::UnsupportedRule)?
-        };
-        field(field(g, 48)?, rule.cfa_offset)?
+fn step_go<A: Arch>(rule: Rule, stack: &impl Stack) -> Result<Cursor, UnwindStop> {
+    let field = |base: u64, offset: i32| field(stack, base, offset);
+    let g = if rule.register == 0 {
+        field(stack.thread_pointer().ok_or(UnwindStop::BadMemory)?, rule.fp_offset)?
     } else {
-        field(cursor.sp, rule.cfa_offset)?
+        stack.register(u32::from(rule.register)).ok_or(UnwindStop::UnsupportedRule)?
     };
+    let user = field(field(g, 48)?, rule.cfa_offset)?;
     if user == 0 {
         // The scheduler's own work: it has left the goroutine.
         return Err(UnwindStop::Root);
@@ -171,10 +167,99 @@ fn step_go<A: Arch>(cursor: Cursor, rule: Rule, stack: &impl Stack) -> Result<Cu
     if pc == 0 { Err(UnwindStop::Root) } else { Ok(Cursor { pc, sp, fp, link, flags: EXACT }) }
 }
 
+/// See [`rule::cfa::GO_CALL`].
+#[inline(always)]
+fn step_go_call<A: Arch>(cursor: Cursor, rule: Rule, stack: &impl Stack) -> Result<Cursor, UnwindStop> {
+    let user = field(stack, cursor.sp, rule.cfa_offset)?;
+    let depth = field(stack, cursor.sp, rule.fp_offset)?;
+    let left = if user == 0 { depth } else { field(stack, user, 8)?.wrapping_sub(depth) };
+    let fp = if A::LINK_REGISTER { field(stack, left, -8)? } else { cursor.fp };
+    caller::<A>(field(stack, left, 0)?, left.wrapping_add(rule.extra as i64 as u64), fp)
+}
+
+#[inline(always)]
+fn field(stack: &impl Stack, base: u64, offset: i32) -> Result<u64, UnwindStop> {
+    stack.word(base.wrapping_add(offset as i64 as u64)).ok_or(UnwindStop::BadMemory)
+}
+
 #[inline(always)]
 fn innermost(cursor: Cursor, stack: &impl Stack, slot: u32) -> Result<u64, UnwindStop> {
     if cursor.flags & INNERMOST == 0 {
         return Err(UnwindStop::UnsupportedRule);
     }
     stack.register(slot).ok_or(UnwindStop::UnsupportedRule)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::unwind::arch::{Aarch64, X86_64};
+    use crate::unwind::rule::{cfa, fp, ra};
+
+    /// Words by address; a thread pointer of 0x1000 and `g` at 0x100.
+    struct Words<'a>(&'a [(u64, u64)]);
+
+    impl Stack for Words<'_> {
+        fn word(&self, address: u64) -> Option<u64> {
+            self.0.iter().find(|(at, _)| *at == address).map(|(_, word)| *word)
+        }
+
+        fn register(&self, slot: u32) -> Option<u64> {
+            (slot == 28).then_some(0x100)
+        }
+
+        fn thread_pointer(&self) -> Option<u64> {
+            Some(0x1000)
+        }
+    }
+
+    const AT: Cursor = Cursor { pc: 0x40, sp: 0x8000, fp: 0x600, link: 0, flags: 0 };
+
+    #[test]
+    fn a_frame_pointer_leads_to_a_lower_stack() {
+        let rule = Rule { cfa: cfa::FP_SWITCH, cfa_offset: 24, ..Rule::NONE };
+        let stack = Words(&[(0x600, 0x700), (0x608, 0x99)]);
+        let caller = Cursor { pc: 0x99, sp: 0x618, fp: 0x700, link: 0, flags: 0 };
+        assert_eq!(step::<Aarch64>(AT, rule, &stack), Ok(caller));
+        assert_eq!(step::<X86_64>(Cursor { fp: 0, ..AT }, rule, &stack), Err(UnwindStop::Root));
+        assert_eq!(step::<X86_64>(Cursor { fp: 0x601, ..AT }, rule, &stack), Err(UnwindStop::BadFramePointer));
+        assert_eq!(step::<X86_64>(Cursor { fp: 0x608, ..AT }, rule, &stack), Err(UnwindStop::BadMemory));
+    }
+
+    #[test]
+    fn a_goroutine_goes_on_where_it_left_its_stack() {
+        // g at 0x100, m at 0x200, m.curg at 0x300.
+        const SAVED: [(u64, u64); 6] =
+            [(0x130, 0x200), (0x2b8, 0x300), (0x338, 0x500), (0x340, 0x99), (0x358, 0x77), (0x360, 0x520)];
+        let rule = Rule { cfa: cfa::GO_SAVED, cfa_offset: 0xb8, fp_offset: -8, extra: 0x60, ..Rule::NONE };
+        let caller = Cursor { pc: 0x99, sp: 0x500, fp: 0x520, link: 0, flags: EXACT };
+        let [a, b, c, d, e, f] = SAVED;
+        let words = [(0xff8, 0x100), a, b, c, d, e, f];
+        assert_eq!(step::<X86_64>(AT, rule, &Words(&words)), Ok(caller));
+        let rule = Rule { register: 28, fp_offset: 0, ..rule };
+        assert_eq!(step::<Aarch64>(AT, rule, &Words(&SAVED)), Ok(Cursor { link: 0x77, ..caller }));
+        assert_eq!(step::<Aarch64>(AT, rule, &Words(&[(0x130, 0x200), (0x2b8, 0)])), Err(UnwindStop::Root));
+        assert_eq!(step::<Aarch64>(AT, rule, &Words(&[(0x130, 0x200)])), Err(UnwindStop::BadMemory));
+    }
+
+    #[test]
+    fn c_goes_back_to_the_goroutine_that_called_it() {
+        let rule = Rule { cfa: cfa::GO_CALL, cfa_offset: 48, fp_offset: 40, extra: 8, ..Rule::NONE };
+        let stack = Words(&[(0x8030, 0x300), (0x8028, 0x80), (0x308, 0x580), (0x500, 0x99), (0x4f8, 0x66)]);
+        let caller = Cursor { pc: 0x99, sp: 0x508, fp: 0x600, link: 0, flags: 0 };
+        assert_eq!(step::<X86_64>(AT, rule, &stack), Ok(caller));
+        assert_eq!(step::<Aarch64>(AT, rule, &stack), Ok(Cursor { fp: 0x66, ..caller }));
+        // It was on this stack already.
+        let stack = Words(&[(0x8030, 0), (0x8028, 0x8080), (0x8080, 0x99)]);
+        assert_eq!(step::<X86_64>(AT, rule, &stack), Ok(Cursor { sp: 0x8088, ..caller }));
+    }
+
+    #[test]
+    fn go_on_aarch64_stores_the_pair_below_the_frame() {
+        let rule =
+            Rule { cfa: cfa::SP, fp: fp::AT_CFA, ra: ra::ABOVE_FP, cfa_offset: 64, fp_offset: -72, ..Rule::NONE };
+        let stack = Words(&[(0x7ff8, 0x66), (0x8000, 0x99)]);
+        let caller = Cursor { pc: 0x99, sp: 0x8040, fp: 0x66, link: 0, flags: 0 };
+        assert_eq!(step::<Aarch64>(AT, rule, &stack), Ok(caller));
+    }
 }

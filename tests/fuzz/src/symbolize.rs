@@ -17,7 +17,7 @@ mod growing;
 mod jit;
 #[path = "../../../profiler-agent/src/symbolize/jit_lines.rs"]
 mod jit_lines;
-#[path = "../../../profiler-agent/src/symbolize/jitdump.rs"]
+#[path = "../../../profiler-agent/src/symbolize/jitdump/mod.rs"]
 pub(crate) mod jitdump;
 #[path = "../../../profiler-agent/src/symbolize/kallsyms.rs"]
 mod kallsyms;

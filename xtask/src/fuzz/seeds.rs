@@ -7,7 +7,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// Targets that read ELF files.
-const ELF_TARGETS: &[&str] = &["elf_headers", "symbols"];
+const ELF_TARGETS: &[&str] = &["debug_links", "eh_frame", "elf_headers", "symbols"];
 /// Seeds of one target at most.
 const MAX_SEEDS: usize = 32;
 /// Where they are looked for.

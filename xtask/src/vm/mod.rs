@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use verdict::Transcript;
 
 /// How long a machine may take from power on to power off; emulation on a busy host is slow.
-const LIMIT: Duration = Duration::from_secs(400);
+const LIMIT: Duration = Duration::from_secs(600);
 
 /// Arguments of `vm`.
 #[derive(clap::Args)]

@@ -20,11 +20,24 @@ const MAX_LINK_BYTES: u64 = 4096;
 const MAX_CHECKSUM_BYTES: u64 = 256 << 20;
 const PIECE_BYTES: usize = 256 << 10;
 
+/// How a file with debug info was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FoundBy {
+    /// It is the executable.
+    Itself,
+    /// Its name is the executable's build ID.
+    BuildId,
+    /// `.gnu_debuglink` has its name.
+    DebugLink,
+}
+
 /// A file with debug info.
 pub(in crate::symbolize) struct Located {
     pub(in crate::symbolize) file: File,
+    /// How it was found.
+    pub(super) found_by: FoundBy,
     /// Where it is, below that root.
-    path: PathBuf,
+    pub(super) path: PathBuf,
     root: Root,
     pub(super) sections: Sections,
 }
@@ -54,7 +67,7 @@ fn roots(first: &Root) -> impl Iterator<Item = Root> {
 /// The executable itself.
 pub(super) fn itself(executable: &Executable, file: &File, sections: Sections) -> Option<Located> {
     let (path, root) = (PathBuf::from(&*executable.path), executable.root.clone());
-    Some(Located { file: file.try_clone().ok()?, path, root, sections })
+    Some(Located { file: file.try_clone().ok()?, found_by: FoundBy::Itself, path, root, sections })
 }
 
 /// The separate debug info of a file.
@@ -105,7 +118,7 @@ pub(super) fn supplement_id(located: &Located) -> Option<Vec<u8>> {
 pub(super) fn fetched(file: File, build_id: &[u8]) -> Result<Located, Missing> {
     let sections = Sections::read(&file).map_err(|_| Missing::Mismatch)?;
     let is_right = sections.build_id == build_id;
-    let located = Located { file, path: PathBuf::new(), root: Root::default(), sections };
+    let located = Located { file, found_by: FoundBy::BuildId, path: PathBuf::new(), root: Root::default(), sections };
     if is_right { Ok(located) } else { Err(Missing::Mismatch) }
 }
 
@@ -161,7 +174,9 @@ fn open(root: &Root, path: PathBuf, build_id: &[u8], checksum: Option<u32>, of: 
     } else {
         build_id == sections.build_id
     };
-    if is_right { Ok(Located { file, path, root: root.clone(), sections }) } else { Err(Missing::Mismatch) }
+    let found_by = if checksum.is_some() { FoundBy::DebugLink } else { FoundBy::BuildId };
+    let located = Located { file, found_by, path, root: root.clone(), sections };
+    if is_right { Ok(located) } else { Err(Missing::Mismatch) }
 }
 
 fn is_same(file: &File, other: &File) -> bool {

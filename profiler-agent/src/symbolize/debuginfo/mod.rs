@@ -25,14 +25,18 @@ use crate::telemetry::metrics::Metric;
 pub(super) use budget::Budget;
 use info::DebugInfo;
 use load::Loaded;
+pub(crate) use locate::FoundBy;
 use locate::{Located, Missing};
 use sections::Sections;
 use std::fs::File;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::rc::Rc;
 
 /// Symbol tables in `.gnu_debugdata` in bytes, packed and unpacked.
 const MAX_MINI_BYTES: u64 = 32 << 20;
+/// There is separate debug info, but of another build.
+const MISMATCH: &str = "mismatch";
 
 /// The debug info of an executable: its own, or that of a separate file.
 ///
@@ -78,16 +82,11 @@ fn read(executable: &Executable, file: &File, context: &Context) -> Result<Debug
         context.metrics.add(Metric::DebugInfoRefused, reason, 1);
         reason
     };
-    let sections = Sections::read(file).map_err(Refusal::label)?;
-    let located = if sections.get(".debug_info").is_some() {
-        locate::itself(executable, file, sections).ok_or("no_debug_info")?
-    } else {
-        match locate::separate(executable, file, &sections) {
-            Ok(located) if located.sections.get(".debug_info").is_some() => located,
-            Err(Missing::Mismatch) => return Err(refused("mismatch").into()),
-            Ok(_) | Err(Missing::NotFound) => fetched(&sections.build_id, context)?,
+    let located = find(executable, file, context).inspect_err(|why| {
+        if *why == NotOpened::Never(MISMATCH) {
+            refused(MISMATCH);
         }
-    };
+    })?;
     let mut supplement = locate::supplement(&located);
     if let (Some(Err(Missing::NotFound)), Some(build_id)) = (&supplement, locate::supplement_id(&located)) {
         match fetched(&build_id, context) {
@@ -109,6 +108,29 @@ fn read(executable: &Executable, file: &File, context: &Context) -> Result<Debug
     Ok(DebugInfo::new(loaded, Rc::clone(&context.budget), std::sync::Arc::clone(&context.metrics)))
 }
 
+/// The file with the debug info of an executable.
+fn find(executable: &Executable, file: &File, context: &Context) -> Result<Located, NotOpened> {
+    let sections = Sections::read(file).map_err(Refusal::label)?;
+    if sections.get(".debug_info").is_some() {
+        return Ok(locate::itself(executable, file, sections).ok_or("no_debug_info")?);
+    }
+    match locate::separate(executable, file, &sections) {
+        Ok(located) if located.sections.get(".debug_info").is_some() => Ok(located),
+        Err(Missing::Mismatch) => Err(NotOpened::Never(MISMATCH)),
+        Ok(_) | Err(Missing::NotFound) => fetched(&sections.build_id, context),
+    }
+}
+
+/// Where the debug info of an executable is, and how it was found.
+///
+/// # Errors
+/// There is none, or it cannot be used.
+pub(super) fn origin(executable: &Executable, file: &File, context: &Context) -> Result<(PathBuf, FoundBy), NotOpened> {
+    let located = find(executable, file, context)?;
+    read(executable, file, context)?;
+    Ok((located.path, located.found_by))
+}
+
 fn load(located: Located, context: &Context) -> Result<Loaded, Refusal> {
     Loaded::new(located.file, &located.sections, &context.budget)
 }
@@ -120,16 +142,17 @@ fn reason(refusal: Refusal) -> &'static str {
     }
 }
 
-/// Files that may have the symbol table that this one lacks: separate debug info, or what `.gnu_debugdata` unpacks to.
-pub(super) fn symbol_files(executable: &Executable, file: &File, context: &Context) -> Vec<File> {
-    let Ok(sections) = Sections::read(file) else { return Vec::new() };
+/// The file that may have the symbol table that this one lacks: separate debug info with its path, or what
+/// `.gnu_debugdata` unpacks to, without one.
+pub(super) fn symbol_file(executable: &Executable, file: &File, context: &Context) -> Option<(File, Option<PathBuf>)> {
+    let sections = Sections::read(file).ok()?;
     let fetched = || fetched(&sections.build_id, context).ok();
     if let Some(located) = locate::separate(executable, file, &sections).ok().or_else(fetched)
         && located.sections.get(".symtab").is_some()
     {
-        return vec![located.file];
+        return Some((located.file, Some(located.path)));
     }
-    mini_symbols(file, &sections).into_iter().collect()
+    Some((mini_symbols(file, &sections)?, None))
 }
 
 fn mini_symbols(file: &File, sections: &Sections) -> Option<File> {

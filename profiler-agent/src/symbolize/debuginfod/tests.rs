@@ -49,10 +49,11 @@ fn status(line: &str) -> Vec<u8> {
     format!("HTTP/1.1 {line}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").into_bytes()
 }
 
-/// This program, and its build ID.
-fn own() -> (Vec<u8>, String) {
-    let library = "/proc/self/exe";
-    let build_id = debuginfo::build_id(&File::open(library).unwrap()).expect("the test has a build ID");
+/// The C library, and its build ID.
+fn library() -> (Vec<u8>, String) {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let library = maps.lines().find(|line| line.contains("/libc")).unwrap().rsplit(' ').next().unwrap();
+    let build_id = debuginfo::build_id(&File::open(library).unwrap()).expect("the C library has a build ID");
     (std::fs::read(library).unwrap(), build_id)
 }
 
@@ -92,7 +93,7 @@ impl Asking {
 
 #[test]
 fn what_a_server_has_is_asked_for_once_and_kept() {
-    let (file, build_id) = own();
+    let (file, build_id) = library();
     let path = format!("/base/buildid/{build_id}/debuginfo");
     let length = file.len() as u64;
     let server = Server::new(move |asked| if asked == path { ok(&file) } else { status("404 Not Found") });
@@ -113,7 +114,7 @@ fn what_a_server_has_is_asked_for_once_and_kept() {
 
 #[test]
 fn the_next_server_is_asked_for_what_the_first_does_not_have() {
-    let (file, build_id) = own();
+    let (file, build_id) = library();
     let first = Server::new(|_| status("500 Internal Server Error"));
     let second = Server::new(move |_| ok(&file));
     assert!(matches!(asking(&[&first.url, &second.url]).settled(&build_id), DebugFile::Found(_)));
@@ -121,7 +122,7 @@ fn the_next_server_is_asked_for_what_the_first_does_not_have() {
 
 #[test]
 fn hostile_answers_are_refused() {
-    let (file, build_id) = own();
+    let (file, build_id) = library();
     let other_id = "ab".repeat(20);
     let wrong = file.clone();
     let cases: [(&str, Script, &str); 7] = [
@@ -157,7 +158,7 @@ fn a_body_without_end_is_cut() {
 
 #[test]
 fn a_redirect_within_the_scheme_is_followed() {
-    let (file, build_id) = own();
+    let (file, build_id) = library();
     let server = Server::new(move |path| match path {
         "/elsewhere" => ok(&file),
         _ => status("307 Temporary Redirect\r\nLocation: /elsewhere"),

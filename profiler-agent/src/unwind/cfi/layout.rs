@@ -59,7 +59,8 @@ pub(super) fn read(file: &File) -> Result<Layout, NoTable> {
         Some(Err(_)) if !eh_frame.is_empty() => Vec::new(),
         found => found.transpose()?.unwrap_or_default(),
     };
-    Ok(Layout { machine, code: segments.code(), eh_frame_address, eh_frame, debug_frame })
+    let file_bytes = file.metadata().map_err(|_| NoTable::ReadError)?.len();
+    Ok(Layout { machine, code: segments.code(file_bytes), eh_frame_address, eh_frame, debug_frame })
 }
 
 struct Segments(Vec<ProgramHeader64<LittleEndian>>);
@@ -70,11 +71,12 @@ impl Segments {
         Ok(Self(array(file, header.e_phoff.get(E), count, MAX_PROGRAM_HEADERS)?))
     }
 
-    fn code(&self) -> Vec<std::ops::Range<u64>> {
+    /// No more than the file holds: rows for what is merely claimed would cost without end.
+    fn code(&self, file_bytes: u64) -> Vec<std::ops::Range<u64>> {
         let executable = self.loaded().filter(|segment| segment.p_flags.get(E).contains(elf::PF_X));
         let range = |segment: &ProgramHeader64<LittleEndian>| {
             let start = segment.p_vaddr.get(E);
-            start..start.saturating_add(segment.p_memsz.get(E))
+            start..start.saturating_add(segment.p_memsz.get(E).min(file_bytes))
         };
         executable.take(MAX_CODE_SEGMENTS).map(range).collect()
     }

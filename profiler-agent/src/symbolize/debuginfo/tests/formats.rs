@@ -97,7 +97,7 @@ fn main() {
     black_box(work(black_box(&[1])));
 }
 "#;
-    for debug in ["-Cdebuginfo=2", "-Cdebuginfo=1", "-Cdebuginfo=line-tables-only"] {
+    for debug in ["-Cdebuginfo=2", "-Cdebuginfo=1"] {
         let flags = [debug, "-Copt-level=1", "--edition=2024"];
         let compiled = compile("rustc", "a.rs", source, &flags);
         let sites = sites(&compiled.program, compiled.address("here"));
