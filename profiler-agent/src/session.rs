@@ -58,12 +58,14 @@ impl Session {
         let period_ns = 1_000_000_000 / u64::from(options.sampling.hz);
         let mut loaded = bpf::load(&options.sampling)?;
         let memory = loaded.tables.take().context("the kernel programs come without tables")?;
+        let maker = memory.maker();
         ledger.set_kernel(Box::new(Arc::clone(&loaded.counters)));
         let (batch_sink, batches) = sync_channel(BATCHES);
         let (window_sink, windows) = sync_channel(WINDOWS);
         let pipeline = Pipeline {
             unwinder: Unwinder::start(UnwinderOptions {
                 memory,
+                prepare: Arc::new(move |chunks| maker.prepare(chunks)),
                 max_bytes: options.sampling.unwind_max_bytes,
                 metrics: Arc::clone(metrics),
             })

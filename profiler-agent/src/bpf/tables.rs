@@ -4,6 +4,7 @@ use crate::unwind::{ChunkMemory, ProcessMemory};
 use aya::Pod;
 use aya::maps::{Array, ArrayOfMaps, HashMap, MapData, MapError};
 use profiler_common::unwind::place::{CHUNK_BYTES, CHUNK_MAP_BYTES, ProcessEntry};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use zerocopy::{FromZeros as _, IntoBytes as _};
 
 /// A chunk as the map has it.
@@ -23,13 +24,68 @@ unsafe impl Pod for EntryValue {}
 
 type Chunk = Array<MapData, ChunkValue>;
 
-/// Chunks of tables, and the processes that use them.
-pub struct KernelTables {
+/// The array of chunks. Each change of it waits until no program of the kernel uses the array as it was, which takes tens
+/// of milliseconds: chunks are made ahead, on threads that may wait.
+pub struct ChunkMaker {
+    array: Mutex<Slots>,
+    /// Made and not yet asked for, by number.
+    ready: Mutex<Vec<(u32, Chunk)>>,
+    /// Numbers whose chunks are no longer used.
+    removed: Mutex<Vec<u32>>,
+    limit: u32,
+}
+
+struct Slots {
     chunks: ArrayOfMaps<MapData, Chunk>,
-    /// By number; none where there is no chunk.
-    made: Vec<Option<Chunk>>,
     /// All zeros: takes the place of a chunk that is removed.
     empty: Chunk,
+    /// Numbers below the next one that have no chunk.
+    free: Vec<u32>,
+    next: u32,
+}
+
+impl ChunkMaker {
+    /// Sees to it that so many chunks are ready, as far as there may be so many.
+    pub fn prepare(&self, count: usize) {
+        let mut slots = lock(&self.array);
+        for number in std::mem::take(&mut *lock(&self.removed)) {
+            let Slots { chunks, empty, free, .. } = &mut *slots;
+            let _ = chunks.set(number, empty, 0);
+            free.push(number);
+        }
+        while lock(&self.ready).len() < count {
+            let Ok(chunk) = self.make(&mut slots) else { return };
+            lock(&self.ready).push(chunk);
+        }
+    }
+
+    fn make(&self, slots: &mut Slots) -> std::io::Result<(u32, Chunk)> {
+        let number = slots.free.pop().unwrap_or(slots.next);
+        if number >= self.limit {
+            return Err(std::io::Error::new(std::io::ErrorKind::StorageFull, "no chunk is left"));
+        }
+        let chunk = Array::create(1, 0).map_err(failed)?;
+        slots.chunks.set(number, &chunk, 0).map_err(failed)?;
+        slots.next = slots.next.max(number + 1);
+        Ok((number, chunk))
+    }
+
+    /// One that is ready, else one made now.
+    fn take(&self) -> std::io::Result<(u32, Chunk)> {
+        let ready = lock(&self.ready).pop();
+        ready.map_or_else(|| self.make(&mut lock(&self.array)), Ok)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Chunks of tables, and the processes that use them.
+pub struct KernelTables {
+    maker: Arc<ChunkMaker>,
+    /// By number; none where there is no chunk.
+    made: Vec<Option<Chunk>>,
     processes: HashMap<MapData, u32, EntryValue>,
     /// A buffer for what goes into a chunk.
     value: Box<ChunkValue>,
@@ -40,25 +96,33 @@ impl KernelTables {
         chunks: ArrayOfMaps<MapData, Chunk>,
         processes: HashMap<MapData, u32, EntryValue>,
     ) -> Result<Self, MapError> {
-        let (empty, value) = (Array::create(1, 0)?, Box::new(ChunkValue::new_zeroed()));
-        Ok(Self { chunks, made: Vec::new(), empty, processes, value })
+        let limit = chunks.len();
+        let slots = Slots { chunks, empty: Array::create(1, 0)?, free: Vec::new(), next: 0 };
+        let (ready, removed) = (Mutex::default(), Mutex::default());
+        let maker = Arc::new(ChunkMaker { array: Mutex::new(slots), ready, removed, limit });
+        Ok(Self { maker, made: Vec::new(), processes, value: Box::new(ChunkValue::new_zeroed()) })
+    }
+
+    /// What makes chunks ahead.
+    #[must_use]
+    pub fn maker(&self) -> Arc<ChunkMaker> {
+        Arc::clone(&self.maker)
     }
 }
 
 impl ChunkMemory for KernelTables {
     fn limit(&self) -> u32 {
-        self.chunks.len()
+        self.maker.limit
     }
 
-    fn make(&mut self, number: u32) -> std::io::Result<()> {
-        let chunk = Array::create(1, 0).map_err(failed)?;
-        self.chunks.set(number, &chunk, 0).map_err(failed)?;
+    fn make(&mut self) -> std::io::Result<u32> {
+        let (number, chunk) = self.maker.take()?;
         let index = number as usize;
         if self.made.len() <= index {
             self.made.resize_with(index + 1, || None);
         }
         self.made[index] = Some(chunk);
-        Ok(())
+        Ok(number)
     }
 
     fn write(&mut self, number: u32, bytes: &[u8]) -> std::io::Result<()> {
@@ -76,7 +140,7 @@ impl ChunkMemory for KernelTables {
 
     fn remove(&mut self, number: u32) {
         if let Some(made) = self.made.get_mut(number as usize) {
-            let _ = self.chunks.set(number, &self.empty, 0);
+            lock(&self.maker.removed).push(number);
             *made = None;
         }
     }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Bytes of all symbols and debug info at hand; what was not used for longest goes first.
-const MAX_SOURCE_BYTES: u64 = 128 << 20;
+const MAX_SOURCE_BYTES: u64 = 64 << 20;
 /// Windows after which a source that no new address needed is let go; the names found stay.
 const MAX_IDLE_WINDOWS: u64 = 6;
 /// Longest name kept, in bytes.

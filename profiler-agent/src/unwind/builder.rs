@@ -4,6 +4,7 @@ use super::cfi::{self, NoTable};
 use super::table::UnwindTable;
 use crate::golang::{self, Frames, Overlay, Pclntab};
 use crate::process::{Executable, ExecutableKind};
+use profiler_common::unwind::place::CHUNK_BYTES;
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::sync::Arc;
@@ -11,6 +12,12 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 /// Files that wait for their table.
 const QUEUE: usize = 1024;
+
+/// Chunks that are ready beside those for a table.
+const SPARE_CHUNKS: usize = 2;
+
+/// Sees to it that so many chunks are ready; may wait.
+pub(super) type Prepare = Arc<dyn Fn(usize) + Send + Sync>;
 
 /// What became of a file.
 #[derive(Debug)]
@@ -34,9 +41,10 @@ pub(super) struct Builder {
 
 impl Builder {
     /// Starts the threads.
-    pub(super) fn start() -> std::io::Result<Self> {
+    pub(super) fn start(prepare: &Prepare) -> std::io::Result<Self> {
         let (done, results) = sync_channel(QUEUE);
-        let (small, large) = (start("table-builder", done.clone())?, start("table-builder-l", done)?);
+        let small = start("table-builder", done.clone(), Arc::clone(prepare))?;
+        let large = start("table-builder-l", done, Arc::clone(prepare))?;
         Ok(Self { small, large, results })
     }
 
@@ -52,11 +60,15 @@ impl Builder {
     }
 }
 
-fn start(name: &str, done: SyncSender<Built>) -> std::io::Result<SyncSender<Arc<Executable>>> {
+fn start(name: &str, done: SyncSender<Built>, prepare: Prepare) -> std::io::Result<SyncSender<Arc<Executable>>> {
     let (jobs, queue) = sync_channel::<Arc<Executable>>(QUEUE);
     std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        // For the first processes.
+        prepare(SPARE_CHUNKS);
         while let Ok(executable) = queue.recv() {
             let built = Built { executable: executable.id, table: build(&executable) };
+            let bytes = built.table.as_ref().map_or(0, |(table, _)| table.bytes());
+            prepare(bytes / CHUNK_BYTES as usize + SPARE_CHUNKS);
             if done.send(built).is_err() {
                 return;
             }

@@ -8,8 +8,8 @@ use std::io::Result;
 pub trait ChunkMemory {
     /// How many there may be.
     fn limit(&self) -> u32;
-    /// Makes one, all zeros.
-    fn make(&mut self, number: u32) -> Result<()>;
+    /// Makes one, all zeros; its number.
+    fn make(&mut self) -> Result<u32>;
     /// Replaces the bytes of one, [`CHUNK_BYTES`] of them.
     fn write(&mut self, number: u32, bytes: &[u8]) -> Result<()>;
     /// The bytes of one.
@@ -151,17 +151,17 @@ impl<M: ChunkMemory> Chunks<M> {
         if let Some(number) = open.filter(fits).or_else(|| (0..self.free.len()).find(fits)) {
             return Ok(number as u32);
         }
-        let number = self.free.iter().position(Option::is_none).unwrap_or(self.free.len());
-        if number as u32 >= self.memory.limit() || bytes > capacity(number as u32) {
+        if bytes > capacity(0) {
             return Err(full());
         }
-        self.memory.make(number as u32)?;
-        if number == self.free.len() {
-            self.free.push(None);
+        let number = self.memory.make()?;
+        let index = number as usize;
+        if index >= self.free.len() {
+            self.free.resize_with(index + 1, || None);
         }
-        let room = capacity(number as u32);
-        self.free[number] = Some((Free(vec![(CHUNK_BYTES - room, room)]), room));
-        Ok(number as u32)
+        let room = capacity(number);
+        self.free[index] = Some((Free(vec![(CHUNK_BYTES - room, room)]), room));
+        Ok(number)
     }
 
     fn open(&mut self, number: u32) -> Result<()> {
@@ -214,10 +214,14 @@ pub(super) mod tests {
             self.limit
         }
 
-        fn make(&mut self, number: u32) -> Result<()> {
-            self.chunks.resize(self.chunks.len().max(number as usize + 1), None);
-            self.chunks[number as usize] = Some(vec![0; CHUNK_BYTES as usize]);
-            Ok(())
+        fn make(&mut self) -> Result<u32> {
+            let number = self.chunks.iter().position(Option::is_none).unwrap_or(self.chunks.len());
+            if number as u32 >= self.limit {
+                return Err(full());
+            }
+            self.chunks.resize(self.chunks.len().max(number + 1), None);
+            self.chunks[number] = Some(vec![0; CHUNK_BYTES as usize]);
+            Ok(number as u32)
         }
 
         fn write(&mut self, number: u32, bytes: &[u8]) -> Result<()> {

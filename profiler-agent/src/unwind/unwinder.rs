@@ -31,10 +31,11 @@ const MAX_FILES: usize = 16_384;
 const SWEEP_NS: u64 = 1_000_000_000;
 
 /// What an [`Unwinder`] works with.
-#[derive(Debug)]
 pub struct UnwinderOptions<M> {
     /// Where tables and processes go.
     pub memory: M,
+    /// Sees to it that so many chunks of it are ready; called on threads that may wait.
+    pub prepare: Arc<dyn Fn(usize) + Send + Sync>,
     /// Bytes of tables at most.
     pub max_bytes: u64,
     /// Counters.
@@ -95,7 +96,7 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
     pub fn start(options: UnwinderOptions<M>) -> std::io::Result<Self> {
         Ok(Self {
             store: Store::new(options.memory),
-            builder: Builder::start()?,
+            builder: Builder::start(&options.prepare)?,
             files: HashMap::new(),
             tables: HashMap::new(),
             by_hash: HashMap::new(),
