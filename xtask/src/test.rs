@@ -90,7 +90,7 @@ fn filtered(filter: &str, long: bool, report: &mut Report) -> Result<()> {
 
 /// Installs and builds what the integration tests need.
 fn environment(long: bool, report: &mut Report) -> Result<Environment> {
-    let path = report.time("setup", || setup::go::path_with(&setup::test()?))?;
+    let path = report.time("setup", || setup::go::path_with(&setup::test(long)?))?;
     let (agent, losing_agent) = report.time("build", || Ok((build::agent(true)?, build::lossy_agent()?)))?;
     report.time("pyroscope", || {
         let mut cargo = shell::cargo(["run", "--quiet", "--locked", "--package", "profiler-tests"]);

@@ -36,11 +36,6 @@ const TEST_PROGRAMS: &[(&str, &str)] = &[
     ("setpriv", "util-linux"),
     ("readelf", "binutils"),
     ("/usr/bin/python3", "python3"),
-    ("/usr/share/postgresql-common/pg_wrapper", "postgresql"),
-    // The server is in it, under another name; the package of the server would start it at boot.
-    ("redis-check-rdb", "redis-tools"),
-    ("git", "git"),
-    ("perf", "linux-perf"),
     ("node", "nodejs"),
     ("java", "default-jre-headless"),
     ("g++", "g++"),
@@ -53,6 +48,15 @@ const TEST_PROGRAMS: &[(&str, &str)] = &[
     ("dwz", "dwz"),
 ];
 
+/// The same for the long form.
+const LONG_TEST_PROGRAMS: &[(&str, &str)] = &[
+    ("/usr/share/postgresql-common/pg_wrapper", "postgresql"),
+    // The server is in it, under another name; the package of the server would start it at boot.
+    ("redis-check-rdb", "redis-tools"),
+    ("git", "git"),
+    ("perf", "linux-perf"),
+];
+
 /// The verb.
 pub(crate) fn setup(args: &Args) -> Result<()> {
     let parts: &[Part] = args.part.as_ref().map_or(&[Part::Bpf, Part::Test, Part::Fuzz], std::slice::from_ref);
@@ -60,16 +64,19 @@ pub(crate) fn setup(args: &Args) -> Result<()> {
         match part {
             Part::Bpf => step(&format!("BPF tool chain: {}", bpf::install()?.describe()?)),
             Part::Fuzz => step(&format!("cargo-fuzz: {}", fuzz::install()?.display())),
-            Part::Test => step(&format!("programs of the tests are there; {}", go::describe(&test()?)?)),
+            Part::Test => step(&format!("programs of the tests are there; {}", go::describe(&test(true)?)?)),
         }
     }
     Ok(())
 }
 
 /// Installs what the tests start; returns the folder of `go`.
-pub(crate) fn test() -> Result<PathBuf> {
-    without_database()?;
+pub(crate) fn test(long: bool) -> Result<PathBuf> {
     debian::install(TEST_PROGRAMS)?;
+    if long {
+        without_database()?;
+        debian::install(LONG_TEST_PROGRAMS)?;
+    }
     go::install()
 }
 
