@@ -83,10 +83,8 @@ pub struct StackHead {
 const _: () = assert!(size_of::<StackHead>() == 48 + 8 * REGISTER_SLOTS);
 
 /// The longest sample in bytes.
-pub const MAX_SAMPLE_BYTES: usize = size_of::<SampleHeader>()
-    + 8 * (MAX_KERNEL_FRAMES + MAX_USER_FRAMES)
-    + size_of::<StackHead>()
-    + MAX_STACK_BYTES;
+pub const MAX_SAMPLE_BYTES: usize =
+    size_of::<SampleHeader>() + 8 * (MAX_KERNEL_FRAMES + MAX_USER_FRAMES) + size_of::<StackHead>() + MAX_STACK_BYTES;
 
 /// A change in the life of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -70,7 +70,7 @@ fn job(folder: &Path, index: usize, variant: &Variant, seconds: &str) -> Job {
     let depth_text = depth.to_string();
     let chains = vec![chain(*depth, start)];
     let job = Job::new(&format!("{build}, {depth} deep"), &program, &[seconds, &depth_text], chains);
-    if *depth >= DEEP { job.known(&program, &["0.3", &depth_text]) } else { job }
+    if *depth >= DEEP { job.known(&program, &["1", &depth_text]) } else { job }
 }
 
 fn assert_whole(variants: &[Variant], seconds: &str) {

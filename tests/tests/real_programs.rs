@@ -43,3 +43,48 @@ fn git_has_whole_stacks() {
 fn cc1_has_whole_stacks() {
     assert_whole(programs::cc1);
 }
+
+/// Seen by `perf record --call-graph dwarf` in the same run, shares of functions are the same.
+fn assert_as_perf(load: fn() -> Load) {
+    let _alone = ONE_AT_A_TIME.lock();
+    let mut survey = Survey::of(load(), 4.0 * SAMPLES, true);
+    survey.report();
+    let distance = survey.distance_from_perf();
+    assert!(distance <= 3.0, "{}: {distance:.2} points from perf", survey.name);
+}
+
+#[test]
+#[ignore = "long form"]
+fn python_is_as_perf_sees_it() {
+    assert_as_perf(programs::python);
+}
+
+#[test]
+#[ignore = "long form"]
+fn redis_is_as_perf_sees_it() {
+    assert_as_perf(programs::redis);
+}
+
+#[test]
+#[ignore = "long form"]
+fn postgresql_is_as_perf_sees_it() {
+    assert_as_perf(programs::postgresql);
+}
+
+#[test]
+#[ignore = "long form"]
+fn git_is_as_perf_sees_it() {
+    assert_as_perf(programs::git);
+}
+
+#[test]
+#[ignore = "long form"]
+fn cc1_is_as_perf_sees_it() {
+    assert_as_perf(programs::cc1);
+}
+
+#[test]
+#[ignore = "long form"]
+fn node_has_whole_stacks() {
+    assert_whole(programs::node);
+}

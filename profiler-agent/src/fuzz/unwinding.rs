@@ -183,7 +183,7 @@ fn walk<A: Arch>(mut input: Unstructured<'_>) -> Result<()> {
     let memory = Memory { start, bytes: input.take_rest() };
     for rule in rules.iter().cycle().take(MAX_STEPS as usize) {
         let Ok(caller) = step::<A>(cursor, *rule, &memory) else { break };
-        let elsewhere = matches!(rule.cfa, cfa::SIGNAL | cfa::GO_SAVED | cfa::FP_SWITCH | cfa::NONE);
+        let elsewhere = matches!(rule.cfa, cfa::SIGNAL | cfa::GO_SAVED | cfa::GO_CALL | cfa::FP_SWITCH | cfa::NONE);
         let leaf = caller.sp == cursor.sp && cursor.flags & EXACT != 0;
         assert!(elsewhere || leaf || caller.sp > cursor.sp, "{rule:?}: {cursor:x?} to {caller:x?}");
         cursor = caller;

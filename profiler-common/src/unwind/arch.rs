@@ -36,8 +36,7 @@ const AARCH64_X0: u64 = 128 + 184;
 
 impl Arch for Aarch64 {
     const LINK_REGISTER: bool = true;
-    const SIGNAL_FRAME: [u64; 4] =
-        [AARCH64_X0 + 8 * 32, AARCH64_X0 + 8 * 31, AARCH64_X0 + 8 * 29, AARCH64_X0 + 8 * 30];
+    const SIGNAL_FRAME: [u64; 4] = [AARCH64_X0 + 8 * 32, AARCH64_X0 + 8 * 31, AARCH64_X0 + 8 * 29, AARCH64_X0 + 8 * 30];
     /// `mov x8, #139; svc #0`
     const SIGNAL_RETURN: u64 = u64::from_le_bytes([0x68, 0x11, 0x80, 0xd2, 0x01, 0, 0, 0xd4]);
 

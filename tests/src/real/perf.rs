@@ -53,9 +53,41 @@ fn parse(text: &str) -> Vec<Vec<String>> {
     text.split("\n\n").filter(|sample| !sample.trim().is_empty()).map(stack).collect()
 }
 
+/// The largest distance in points between the shares of functions that both see as leaf, or anywhere on a stack; prints
+/// those that are more than a point apart.
+#[must_use]
+pub fn distance(ours: &Shares<'_>, perfs: &Shares<'_>) -> f64 {
+    let mut largest: f64 = 0.0;
+    for (name, ours) in ours {
+        let Some(perfs) = perfs.get(name) else { continue };
+        // A function that one side sees as leaf under another name is another function there.
+        let leaf = if ours.0 > 0.0 && perfs.0 > 0.0 { (ours.0 - perfs.0).abs() } else { 0.0 };
+        let apart = leaf.max((ours.1 - perfs.1).abs());
+        if apart > 1.0 {
+            println!(
+                "    {name}: leaf {:.2} %, perf {:.2} %; on stack {:.2} %, perf {:.2} %",
+                ours.0, perfs.0, ours.1, perfs.1
+            );
+        }
+        largest = largest.max(apart);
+    }
+    largest
+}
+
+/// By function, in percent: stacks that have it as leaf, and stacks that have it.
+pub type Shares<'a> = BTreeMap<&'a str, (f64, f64)>;
+
+/// A name without what tells the names of one function in the C library apart.
+#[must_use]
+pub fn plain(name: &str) -> &str {
+    let name = name.split("@@").next().unwrap_or(name).trim_start_matches('_');
+    let name = name.strip_prefix("GI_").unwrap_or(name).trim_start_matches('_');
+    name.strip_suffix("_impl").unwrap_or(name)
+}
+
 /// Share of stacks, in percent, with a function as leaf, and with it anywhere.
 #[must_use]
-pub fn shares<'a>(stacks: impl Iterator<Item = (Vec<&'a str>, u64)>) -> BTreeMap<&'a str, (f64, f64)> {
+pub fn shares<'a>(stacks: impl Iterator<Item = (Vec<&'a str>, u64)>) -> Shares<'a> {
     let mut counts = BTreeMap::<&str, (u64, u64)>::new();
     let mut total = 0;
     for (stack, count) in stacks {
@@ -79,6 +111,12 @@ mod tests {
     fn reads_samples() {
         let text = "  71 \n\t  55 leaf\n\t  66 [unknown]\n\n  71 \n\t 77 operator new(unsigned long)\n\n";
         assert_eq!(parse(text), [vec!["leaf", "[unknown]"], vec!["operator new(unsigned long)"]]);
+    }
+
+    #[test]
+    fn names_of_one_function_are_one() {
+        let names = ["__libc_start_main@@GLIBC_2.34", "__libc_start_main_impl", "__GI___libc_start_main"];
+        assert_eq!(names.map(plain), ["libc_start_main"; 3]);
     }
 
     #[test]

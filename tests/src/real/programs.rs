@@ -57,7 +57,7 @@ pub fn postgresql() -> Load {
     load.wait_for(&[&tool("pg_isready"), "-h", &socket, "-U", "nobody", "-d", "postgres"]);
     let pgbench = [&tool("pgbench"), "-h", &socket, "-U", "nobody"].map(str::to_owned);
     let pgbench: Vec<&str> = pgbench.iter().map(String::as_str).collect();
-    as_nobody(&[&pgbench[..], &["--initialize", "--quiet", "postgres"]].concat());
+    as_nobody(&[&pgbench[..], &["--initialize", "--quiet", "--scale=5", "postgres"]].concat());
     let script = load.write("work.sql", SQL);
     let work = ["--client=2", "--time=3600", "--no-vacuum", "--builtin=tpcb-like@5", "postgres", "--file"];
     load.start(&[AS_NOBODY, &pgbench, &work, &[&format!("{script}@1")]].concat());
@@ -77,7 +77,10 @@ pub fn redis() -> Load {
     let mut load = Load::new("redis");
     let port = free_port().to_string();
     let folder = load.path("");
-    let server = ["redis-server", "--bind", "127.0.0.1", "--port", &port, "--save", "", "--dir", &folder];
+    // Debian's server by the name that does not make it a checker of files.
+    let program = load.path("redis-server");
+    std::os::unix::fs::symlink("/usr/bin/redis-check-rdb", &program).expect("a link");
+    let server = [&*program, "--bind", "127.0.0.1", "--port", &port, "--save", "", "--dir", &folder];
     load.start(&[AS_NOBODY, &server].concat());
     load.wait_for(&["redis-cli", "-p", &port, "ping"]);
     let benchmark = ["redis-benchmark", "-p", &port, "-l", "-q", "-n", "20000", "-r", "1000"];
@@ -155,5 +158,27 @@ pub fn cc1() -> Load {
     let source = load.write("generated.c", &c_source(300));
     load.repeat(&format!("gcc -O2 -g -c -o one.o {source}"));
     load.repeat(&format!("gcc -O2 -c -o two.o {source}"));
+    load
+}
+
+/// Sorting, regular expressions, JSON and compression, in JavaScript and in C++.
+const JAVASCRIPT: &str = r"
+const zlib = require('zlib');
+function fib(n) { return n < 2 ? n : fib(n - 1) + fib(n - 2); }
+for (;;) {
+    fib(22);
+    const text = JSON.stringify(Array.from({ length: 2000 }, (_, i) => ({ key: 'k' + i, value: [i, i * 2] })));
+    JSON.parse(text).sort((a, b) => a.key < b.key ? -1 : 1);
+    text.replace(/(\d+)/g, found => found + 1);
+    zlib.deflateSync(text);
+}
+";
+
+/// Debian's Node.
+#[must_use]
+pub fn node() -> Load {
+    let mut load = Load::new("node");
+    let script = load.write("work.js", JAVASCRIPT);
+    load.start(&["/usr/bin/node", &script]);
     load
 }

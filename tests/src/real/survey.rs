@@ -2,7 +2,7 @@
 
 use super::files::Files;
 use super::load::Load;
-use super::perf::{PerfRecorder, PerfStacks};
+use super::perf::{self, PerfRecorder, PerfStacks};
 use crate::agent::{Agent, Metrics};
 use crate::recorded::is_named;
 use crate::stacks::{Frame, stacks};
@@ -95,6 +95,18 @@ impl Survey {
         shares
     }
 
+    /// Prints how far the shares of functions are from perf's, and returns the largest distance in points.
+    #[must_use]
+    pub fn distance_from_perf(&self) -> f64 {
+        let Some(PerfStacks(perf)) = &self.perf else { panic!("perf was not asked for") };
+        let ours = perf::shares(self.stacks.iter().map(|(frames, count)| (names(frames), *count)));
+        let of_perf = perf::shares(perf.iter().map(|stack| (stack.iter().map(|name| perf::plain(name)).collect(), 1)));
+        let both = ours.keys().filter(|name| of_perf.contains_key(*name)).count();
+        println!("{:12} perf: {} samples, {both} functions seen by both", self.name, perf.len());
+        assert!(perf.len() > 1000 && both > 20, "{}: perf has {} samples", self.name, perf.len());
+        perf::distance(&ours, &of_perf)
+    }
+
     fn shares(&mut self) -> Shares {
         let taken = self.metrics.taken();
         assert_eq!(self.stacks.values().sum::<u64>() as f64, taken, "every sample has arrived");
@@ -175,4 +187,8 @@ fn show_all(frames: &[Frame]) -> String {
         }
     }
     text
+}
+
+fn names(frames: &[Frame]) -> Vec<&str> {
+    frames.iter().map(|frame| perf::plain(&frame.name)).collect()
 }

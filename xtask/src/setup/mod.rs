@@ -9,7 +9,7 @@ pub(crate) mod go;
 
 use crate::shell::step;
 use anyhow::Result;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Arguments of `setup`.
 #[derive(clap::Args)]
@@ -35,7 +35,12 @@ const TEST_PROGRAMS: &[(&str, &str)] = &[
     ("chromedriver", "chromium-driver"),
     ("setpriv", "util-linux"),
     ("readelf", "binutils"),
-    ("python3", "python3"),
+    ("/usr/bin/python3", "python3"),
+    ("/usr/share/postgresql-common/pg_wrapper", "postgresql"),
+    // The server is in it, under another name; the package of the server would start it at boot.
+    ("redis-check-rdb", "redis-tools"),
+    ("git", "git"),
+    ("perf", "linux-perf"),
     ("node", "nodejs"),
     ("java", "default-jre-headless"),
     ("g++", "g++"),
@@ -63,6 +68,18 @@ pub(crate) fn setup(args: &Args) -> Result<()> {
 
 /// Installs what the tests start; returns the folder of `go`.
 pub(crate) fn test() -> Result<PathBuf> {
+    without_database()?;
     debian::install(TEST_PROGRAMS)?;
     go::install()
+}
+
+/// Debian's postgresql makes a database and starts it, now and at boot, unless it is told not to.
+fn without_database() -> Result<()> {
+    let folder = Path::new("/etc/postgresql-common");
+    if folder.exists() || !crate::shell::has("apt-get") {
+        return Ok(());
+    }
+    step("telling Debian's postgresql to make no database: /etc/postgresql-common/createcluster.d/profiler.conf");
+    std::fs::create_dir_all(folder.join("createcluster.d"))?;
+    Ok(std::fs::write(folder.join("createcluster.d/profiler.conf"), "create_main_cluster = false\n")?)
 }

@@ -34,10 +34,10 @@ impl Default for Elf {
 
 impl Elf {
     pub(super) fn table(&self) -> Result<UnwindTable, NoTable> {
-        let bytes = self.bytes();
-        let file = file(&bytes);
+        let file = file(&self.bytes());
         // The code itself does not matter, only that there is room for it.
-        file.set_len(CODE_BYTES.max(bytes.len() as u64)).unwrap();
+        let bytes = file.metadata().unwrap().len();
+        file.set_len(bytes.max(CODE_BYTES)).unwrap();
         build(&file)
     }
 
