@@ -15,7 +15,7 @@ use std::convert::Infallible;
 use std::hint::black_box;
 
 /// Rows of a table at most: more than a page can hold of different rules.
-const MAX_ROWS: usize = 10_000;
+const MAX_ROWS: usize = 4000;
 /// Steps of a walk at most.
 const MAX_STEPS: u32 = 64;
 
@@ -129,7 +129,7 @@ fn spread(input: &mut Unstructured<'_>) -> Result<(u64, i32)> {
     };
     // A rule that holds for megabytes fills as many pages: right, but slow.
     let distance = if distance > 1 << 18 && distance < 1 << 40 { distance & 0x3_ffff } else { distance };
-    let times = if input.ratio(1, 16)? { input.int_in_range(1..=600)? } else { 1 };
+    let times = if input.ratio(1, 32)? { input.int_in_range(1..=600)? } else { 1 };
     Ok((distance, if distance > 1 << 10 { 1 } else { times }))
 }
 
