@@ -19,26 +19,29 @@ struct Server {
     url: String,
     /// Requests for that file, and for others.
     requests: Arc<[AtomicUsize; 2]>,
+    /// Held while nobody gets that file.
+    gate: Arc<Mutex<()>>,
 }
 
 impl Server {
     fn start(build_id: &str, file: &Path) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let requests = Arc::<[AtomicUsize; 2]>::default();
-        let (counted, path, body) =
-            (Arc::clone(&requests), format!("/buildid/{build_id}/debuginfo"), std::fs::read(file).unwrap());
+        let (requests, gate) = (Arc::<[AtomicUsize; 2]>::default(), Arc::<Mutex<()>>::default());
+        let (counted, closed) = (Arc::clone(&requests), Arc::clone(&gate));
+        let (path, body) = (format!("/buildid/{build_id}/debuginfo"), std::fs::read(file).unwrap());
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
                 let has = asked(&mut stream) == path;
                 counted[usize::from(!has)].fetch_add(1, Ordering::Relaxed);
+                let _open = has.then(|| closed.lock());
                 let (status, body) = if has { ("200 OK", &body[..]) } else { ("404 Not Found", &[][..]) };
                 let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
                 stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
             }
         });
-        Self { url, requests }
+        Self { url, requests, gate }
     }
 
     fn requests_for_it(&self) -> usize {
@@ -97,8 +100,10 @@ fn a_stripped_program_gets_names_and_lines_later() {
     let server = Server::start(&build_id, &debug);
     let running = Running::start(&program, &[]);
     let cache = folder.path().join("cache");
+    let closed = server.gate.lock().unwrap();
     let first = agent(&server.url, &cache, &running);
     wait_for_function(&first, "stripped", |function| function.name.starts_with("stripped+0x"));
+    drop(closed);
     for name in ["alpha", "beta", "gamma_", "work", "main"] {
         wait_for(&first, "stripped", name);
     }
