@@ -3,11 +3,11 @@
 //! It alone knows the processes. A window that cannot be handed on because the symbolizer is still busy grows on. A
 //! sample whose stack has to be walked here waits for the tables of its files.
 
-use crate::aggregate::Window;
+use crate::aggregate::{KnownFrame, KnownFrames, Window};
 use crate::bpf::reader::Batch;
 use crate::bpf::{Event, KernelTables, Sample};
 use crate::host::unix_ns;
-use crate::process::{CodeAddress, ProcessKey, ProcessTable};
+use crate::process::{ExecutableKind, ProcessKey, ProcessTable};
 use crate::profile::FrameKind;
 use crate::telemetry::ledger::Pending;
 use crate::telemetry::lose;
@@ -42,6 +42,8 @@ pub struct Pipeline {
     pub unwinder: Unwinder<KernelTables>,
     /// Samples that wait for tables, oldest first.
     pub waiting: Vec<Waiting>,
+    /// Frames of the open window.
+    pub known: KnownFrames,
     /// Where windows go.
     pub windows: SyncSender<Window>,
     /// Length of a window; none for one that ends with the batches.
@@ -69,7 +71,10 @@ impl Pipeline {
             if self.interval.is_some_and(|interval| started.elapsed() >= interval) {
                 close(&mut window, started);
                 match self.windows.try_send(std::mem::replace(&mut window, Window::new(unix_ns(), self.period_ns))) {
-                    Ok(()) => started = Instant::now(),
+                    Ok(()) => {
+                        started = Instant::now();
+                        self.known.clear();
+                    }
                     Err(TrySendError::Full(kept) | TrySendError::Disconnected(kept)) => window = kept,
                 }
             }
@@ -152,8 +157,8 @@ impl Pipeline {
         let kernel_thread = (header.flags & KERNEL_THREAD != 0).then_some(sample);
         let identity = self.processes.identity(key, kernel_thread, header.time_ns);
         self.count_stop(header.stop);
-        let frames = self.frames(sample, key);
-        window.add(sample, &identity, &frames, one);
+        let frames = self.frames(sample, key, window);
+        window.add(sample, &identity, frames, one);
     }
 
     fn count_stop(&self, stop: u32) {
@@ -166,29 +171,49 @@ impl Pipeline {
 
     /// Frames of the kernel and of the process, leaf first. All but the leaf are return addresses: the call is at the
     /// instruction before.
-    fn frames(&mut self, sample: &Sample, key: ProcessKey) -> Vec<(CodeAddress, FrameKind)> {
+    fn frames(&mut self, sample: &Sample, key: ProcessKey, window: &mut Window) -> Vec<u32> {
         let mut frames = Vec::with_capacity(sample.frames.len());
         for (depth, &address) in sample.kernel_frames().iter().enumerate() {
             let address = address - u64::from(depth > 0);
-            frames.push((self.processes.kernel_address(address), FrameKind::Kernel));
+            frames.push(window.frame(&self.processes.kernel_address(address), FrameKind::Kernel));
         }
+        let mut executable = None;
         for (depth, &address) in sample.user_frames().iter().enumerate() {
             let exact = depth == 0 || address & INTERRUPTED != 0;
             let address = (address & !INTERRUPTED).wrapping_sub(u64::from(!exact));
-            let Some(code) = self.processes.user_address(key, address, sample.header.time_ns) else {
+            let Some(known) = self.user_frame(sample, key, address, window) else {
                 // Beyond an address that is no code, everything is guessed.
                 self.metrics.add(Metric::StacksIncomplete, "unmapped", 1);
-                frames.push((self.processes.unmapped(), FrameKind::Native));
+                frames.push(window.frame(&self.processes.unmapped(), FrameKind::Native));
                 break;
             };
-            self.unwinder.used(code.executable.id);
-            frames.push((code, FrameKind::Native));
+            if executable.replace(known.executable) != Some(known.executable) {
+                self.unwinder.used(known.executable);
+            }
+            frames.push(known.frame);
         }
         if frames.is_empty() {
             let in_kernel = sample.header.flags & IN_KERNEL != 0;
-            frames.push((self.processes.unmapped(), if in_kernel { FrameKind::Kernel } else { FrameKind::Native }));
+            let kind = if in_kernel { FrameKind::Kernel } else { FrameKind::Native };
+            frames.push(window.frame(&self.processes.unmapped(), kind));
         }
         frames
+    }
+
+    /// The frame of an address in a process; none where nothing executable is mapped.
+    fn user_frame(&mut self, sample: &Sample, key: ProcessKey, address: u64, to: &mut Window) -> Option<KnownFrame> {
+        let time_ns = sample.header.time_ns;
+        let mappings = self.processes.mappings_number(key, time_ns);
+        if let Some(known) = self.known.get(mappings, address) {
+            return Some(known);
+        }
+        let code = self.processes.user_address(key, address, time_ns)?;
+        let known = KnownFrame { frame: to.frame(&code, FrameKind::Native), executable: code.executable.id };
+        // What is made at run time may be something else at the next look.
+        if matches!(code.executable.kind, ExecutableKind::Elf { .. }) {
+            self.known.insert(self.processes.mappings_number(key, time_ns), address, known);
+        }
+        Some(known)
     }
 }
 

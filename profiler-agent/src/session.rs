@@ -1,7 +1,7 @@
 //! One span of sampling: the reader, the pipeline and the symbolizer, each on its own thread, joined by bounded
 //! channels.
 
-use crate::aggregate::Window;
+use crate::aggregate::{KnownFrames, Window};
 use crate::bpf;
 use crate::bpf::reader::Reader;
 use crate::pipeline::Pipeline;
@@ -71,6 +71,7 @@ impl Session {
             })
             .context("cannot start the thread that builds unwind tables")?,
             waiting: Vec::new(),
+            known: KnownFrames::default(),
             processes: ProcessTable::new(Executables::new(Arc::clone(metrics)), options.naming),
             windows: window_sink,
             interval: options.interval,

@@ -3,7 +3,9 @@
 //! Input: samples with resolved addresses, or profiles. Output: a [`Window`] of distinct stacks, or one profile.
 //! Invariant: counts are only ever added; what does not fit is dropped and counted.
 
+mod known;
 pub mod merge;
 mod window;
 
+pub use known::{KnownFrame, KnownFrames};
 pub use window::{Frame, Window, WindowProcess, WindowThread};

@@ -81,15 +81,8 @@ impl Window {
         Self { start_unix_ns, period_ns, ..Self::default() }
     }
 
-    /// Adds a sample with its frames, leaf first.
-    pub fn add(
-        &mut self,
-        sample: &Sample,
-        identity: &Arc<Identity>,
-        frames: &[(CodeAddress, FrameKind)],
-        one: Pending,
-    ) {
-        let frames: Vec<u32> = frames.iter().map(|(code, kind)| self.frame(code, *kind)).collect();
+    /// Adds a sample with its [frames](Window::frame), leaf first.
+    pub fn add(&mut self, sample: &Sample, identity: &Arc<Identity>, frames: Vec<u32>, one: Pending) {
         let Some(stack) = self.stack(frames) else { return one.dropped(DropReason::WindowFull) };
         let thread = self.thread(sample, identity);
         *self.counts.entry((stack, thread)).or_default() += one.count();
@@ -105,7 +98,8 @@ impl Window {
         self.counts.values().sum()
     }
 
-    fn frame(&mut self, code: &CodeAddress, kind: FrameKind) -> u32 {
+    /// Index of a frame.
+    pub fn frame(&mut self, code: &CodeAddress, kind: FrameKind) -> u32 {
         let executables = &mut self.executables;
         let executable = *self.executable_index.entry(code.executable.id).or_insert_with(|| {
             executables.push(Arc::clone(&code.executable));

@@ -112,6 +112,9 @@ pub enum LoadError {
         /// Why.
         source: aya::maps::MapError,
     },
+    /// No memory for unwind tables.
+    #[error("cannot make memory for unwind tables: {0}")]
+    Tables(std::io::Error),
     /// The object lacks something.
     #[error("the object has no {0}")]
     NoSuch(&'static str),
@@ -146,6 +149,8 @@ pub struct Loaded {
 /// Loads, attaches and starts sampling.
 pub fn load(options: &Options) -> Result<Loaded, LoadError> {
     let mut programs = load_object(options)?;
+    let tables = KernelTables::new(map(&mut programs, "CHUNKS")?, map(&mut programs, "PROCESSES")?)
+        .map_err(LoadError::Tables)?;
     load_programs(&mut programs)?;
     let program = perf_event(&mut programs, "walk_user")?.fd().and_then(|fd| Ok(fd.try_clone()?));
     let program = program.map_err(|source| LoadError::Program { name: "walk_user", source })?;
@@ -154,8 +159,6 @@ pub fn load(options: &Options) -> Result<Loaded, LoadError> {
     allow(&mut programs, &options.pids)?;
     let counters: PerCpuArray<MapData, Slots> = map(&mut programs, "COUNTERS")?;
     let ring = map(&mut programs, "EVENTS")?;
-    let tables = KernelTables::new(map(&mut programs, "CHUNKS")?, map(&mut programs, "PROCESSES")?)
-        .map_err(|source| LoadError::Map { name: "CHUNKS", source })?;
     let logger = if options.log { EbpfLogger::init(&mut programs).ok() } else { None };
     attach_tracepoints(&mut programs)?;
     let sample = perf_event(&mut programs, "sample")?.fd().and_then(|fd| Ok(fd.try_clone()?));

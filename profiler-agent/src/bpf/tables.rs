@@ -4,6 +4,7 @@ use crate::unwind::{ChunkMemory, ProcessMemory};
 use aya::Pod;
 use aya::maps::{Array, ArrayOfMaps, HashMap, MapData, MapError};
 use profiler_common::unwind::place::{CHUNK_BYTES, CHUNK_MAP_BYTES, ProcessEntry};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use zerocopy::{FromZeros as _, IntoBytes as _};
 
@@ -23,6 +24,9 @@ pub(super) struct EntryValue(ProcessEntry);
 unsafe impl Pod for EntryValue {}
 
 type Chunk = Array<MapData, ChunkValue>;
+
+/// Chunks that are ready when none was asked for: a table of a small program and the mappings of its processes.
+const SPARE_CHUNKS: usize = 4;
 
 /// The array of chunks. Each change of it waits until no program of the kernel uses the array as it was, which takes tens
 /// of milliseconds: chunks are made ahead, on threads that may wait.
@@ -84,6 +88,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Chunks of tables, and the processes that use them.
 pub struct KernelTables {
     maker: Arc<ChunkMaker>,
+    /// Wakes the thread that makes chunks ahead; it ends when this is dropped.
+    taken: SyncSender<()>,
     /// By number; none where there is no chunk.
     made: Vec<Option<Chunk>>,
     processes: HashMap<MapData, u32, EntryValue>,
@@ -92,15 +98,17 @@ pub struct KernelTables {
 }
 
 impl KernelTables {
+    /// Begins to make chunks: the first of them are ready when the programs are verified.
     pub(super) fn new(
         chunks: ArrayOfMaps<MapData, Chunk>,
         processes: HashMap<MapData, u32, EntryValue>,
-    ) -> Result<Self, MapError> {
+    ) -> std::io::Result<Self> {
         let limit = chunks.len();
-        let slots = Slots { chunks, empty: Array::create(1, 0)?, free: Vec::new(), next: 0 };
+        let slots = Slots { chunks, empty: Array::create(1, 0).map_err(failed)?, free: Vec::new(), next: 0 };
         let (ready, removed) = (Mutex::default(), Mutex::default());
         let maker = Arc::new(ChunkMaker { array: Mutex::new(slots), ready, removed, limit });
-        Ok(Self { maker, made: Vec::new(), processes, value: Box::new(ChunkValue::new_zeroed()) })
+        let taken = make_ahead(Arc::clone(&maker))?;
+        Ok(Self { maker, taken, made: Vec::new(), processes, value: Box::new(ChunkValue::new_zeroed()) })
     }
 
     /// What makes chunks ahead.
@@ -110,6 +118,18 @@ impl KernelTables {
     }
 }
 
+/// Makes some chunks, and others whenever some were taken.
+fn make_ahead(maker: Arc<ChunkMaker>) -> std::io::Result<SyncSender<()>> {
+    let (taken, wakes) = sync_channel(1);
+    std::thread::Builder::new().name("chunk-maker".into()).spawn(move || {
+        maker.prepare(SPARE_CHUNKS);
+        while wakes.recv().is_ok() {
+            maker.prepare(SPARE_CHUNKS);
+        }
+    })?;
+    Ok(taken)
+}
+
 impl ChunkMemory for KernelTables {
     fn limit(&self) -> u32 {
         self.maker.limit
@@ -117,6 +137,7 @@ impl ChunkMemory for KernelTables {
 
     fn make(&mut self) -> std::io::Result<u32> {
         let (number, chunk) = self.maker.take()?;
+        let _ = self.taken.try_send(());
         let index = number as usize;
         if self.made.len() <= index {
             self.made.resize_with(index + 1, || None);

@@ -36,6 +36,8 @@ pub struct ProcessKey {
 struct Process {
     parent: Option<ProcessKey>,
     mappings: Mappings,
+    /// Theirs alone of all that any process ever had; 0 while they have none.
+    mappings_number: u64,
     /// None until the first sample since fork or exec.
     identity: Option<Arc<Identity>>,
     jit: Jit,
@@ -68,6 +70,8 @@ pub struct ProcessTable {
     swept_ns: u64,
     /// Processes whose mappings are others than at the last [`ProcessTable::take_changed`].
     changed: HashSet<ProcessKey>,
+    /// The last [`Process::mappings_number`].
+    last_number: u64,
     /// How often events went missing: what was known of mappings before may be wrong.
     losses: u64,
 }
@@ -84,6 +88,7 @@ impl ProcessTable {
             names,
             swept_ns: 0,
             changed: HashSet::new(),
+            last_number: 0,
             losses: 0,
         }
     }
@@ -127,6 +132,7 @@ impl ProcessTable {
         if process.identity.is_some() {
             self.changed.insert(key);
         }
+        process.mappings_number = 0;
         process.mappings.insert(Mapping {
             start: event.start,
             end: event.end,
@@ -176,7 +182,8 @@ impl ProcessTable {
             self.reload(parent, time_ns);
         }
         if let Some(inherited) = self.processes.get(&parent).map(|parent| parent.mappings.clone()) {
-            self.processes.entry(key).or_default().mappings = inherited;
+            let process = self.processes.entry(key).or_default();
+            (process.mappings, process.mappings_number) = (inherited, 0);
         }
     }
 
@@ -185,7 +192,7 @@ impl ProcessTable {
         let Some(mut mappings) = self.names.mappings(key) else { return false };
         let process = self.processes.entry(key).or_default();
         mappings.keep_executables(&process.mappings);
-        process.mappings = mappings;
+        (process.mappings, process.mappings_number) = (mappings, 0);
         process.losses = self.losses;
         let wait_ns = RELOAD_NS << process.reloads.min(MAX_RELOAD_DOUBLINGS);
         process.reload_after_ns = time_ns + wait_ns;
@@ -241,6 +248,20 @@ impl ProcessTable {
         }
         let address = executable.address_of(address - mapping.start + mapping.file_offset);
         Some(CodeAddress { executable, address })
+    }
+
+    /// A number that the mappings of a process have until one changes, and no others ever; 0 when they have to be looked
+    /// at first.
+    pub fn mappings_number(&mut self, key: ProcessKey, time_ns: u64) -> u64 {
+        let Some(process) = self.processes.get_mut(&key).filter(|process| process.losses == self.losses) else {
+            return 0;
+        };
+        process.last_used_ns = time_ns;
+        if process.mappings_number == 0 {
+            self.last_number += 1;
+            process.mappings_number = self.last_number;
+        }
+        process.mappings_number
     }
 
     /// Whether a process is known.

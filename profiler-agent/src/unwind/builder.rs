@@ -13,7 +13,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 /// Files that wait for their table.
 const QUEUE: usize = 1024;
 
-/// Chunks that are ready beside those for a table.
+/// Chunks that are ready beside those for a table: for the mappings of processes.
 const SPARE_CHUNKS: usize = 2;
 
 /// Sees to it that so many chunks are ready; may wait.
@@ -63,8 +63,6 @@ impl Builder {
 fn start(name: &str, done: SyncSender<Built>, prepare: Prepare) -> std::io::Result<SyncSender<Arc<Executable>>> {
     let (jobs, queue) = sync_channel::<Arc<Executable>>(QUEUE);
     std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-        // For the first processes.
-        prepare(SPARE_CHUNKS);
         while let Ok(executable) = queue.recv() {
             let built = Built { executable: executable.id, table: build(&executable) };
             let bytes = built.table.as_ref().map_or(0, |(table, _)| table.bytes());
