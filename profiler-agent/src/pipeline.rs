@@ -14,7 +14,7 @@ use crate::telemetry::lose;
 use crate::telemetry::metrics::{Metric, Metrics};
 use crate::unwind::Unwinder;
 use profiler_common::outcome::UnwindStop;
-use profiler_common::record::{IN_KERNEL, INTERRUPTED, KERNEL_THREAD};
+use profiler_common::record::{FORK, IN_KERNEL, INTERRUPTED, KERNEL_THREAD, ProcessEvent};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::time::{Duration, Instant};
@@ -96,15 +96,29 @@ impl Pipeline {
         for event in events {
             last_ns = event.time_ns();
             match event {
-                Event::Process(event) => self.processes.process_event(&event),
-                Event::Exec(event) => self.processes.exec(&event),
+                Event::Process(event) => self.take_process_event(&event),
+                Event::Exec(event) => {
+                    self.processes.exec(&event).into_iter().for_each(|key| self.unwinder.executed(key));
+                }
                 Event::Mmap(event) => self.processes.mmap(event),
-                Event::Lost { .. } => self.processes.events_lost(),
+                Event::Lost { .. } => {
+                    self.processes.events_lost();
+                    self.unwinder.events_lost();
+                }
                 Event::Sample(sample) => self.take_sample(sample, pending.split(1), window),
             }
         }
         self.unwinder.tell(last_ns, &mut self.processes);
         self.processes.forget(last_ns);
+    }
+
+    fn take_process_event(&mut self, event: &ProcessEvent) {
+        self.processes.process_event(event);
+        if event.kind == FORK {
+            let child = ProcessKey { tgid: event.tgid, start_ns: event.start_ns };
+            let parent = ProcessKey { tgid: event.parent_tgid, start_ns: event.parent_start_ns };
+            self.unwinder.forked(child, parent, event.branches);
+        }
     }
 
     fn take_sample(&mut self, sample: Sample, one: Pending, window: &mut Window) {

@@ -4,7 +4,10 @@
 //! (nanoseconds of CLOCK_BOOTTIME, the clock that `/proc/PID/stat` shows in ticks).
 
 use crate::limits::{COMM_BYTES, FRAME_SLOTS, MAX_KERNEL_FRAMES, MAX_STACK_BYTES, MAX_USER_FRAMES, REGISTER_SLOTS};
-use crate::unwind::{Cursor, place::MappingEntry};
+use crate::unwind::{
+    Cursor,
+    place::{MappingEntry, Place},
+};
 
 /// A [`SampleHeader`] and its frames.
 pub const SAMPLE: u32 = 1;
@@ -108,9 +111,14 @@ pub struct ProcessEvent {
     pub tgid: u32,
     /// Process id of the parent for [`FORK`], else 0.
     pub parent_tgid: u32,
+    /// For [`FORK`] where the mappings lie that the child has from its parent, see
+    /// [`ProcessEntry::branches`](crate::unwind::place::ProcessEntry::branches); 0 when the parent's are not known.
+    pub branches: Place,
+    /// Zero.
+    pub padding: u32,
 }
 
-const _: () = assert!(size_of::<ProcessEvent>() == 40);
+const _: () = assert!(size_of::<ProcessEvent>() == 48);
 
 /// What the kernel program remembers of a process that had a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Fork and exit of processes (not of threads), in the clock and the ring buffer of the samples. Exec and mmap come
 //! through perf's side band: the exec tracepoint fires after the new image is mapped. It is in time for forgetting the
-//! mappings of the old one.
+//! mappings of the old one. A child has the mappings of its parent at first, and is known as far as that is.
 
 use crate::{
     counters, filter,
@@ -15,6 +15,7 @@ use profiler_common::{
     config::{FILTER_PIDS, FOLLOW_FORKS},
     outcome::counter,
     record::{EXIT, FORK, ProcessEvent},
+    unwind::place::{Place, ProcessEntry},
 };
 
 /// `TP_PROTO(struct task_struct *parent, struct task_struct *child)`.
@@ -28,7 +29,27 @@ pub fn fork(ctx: &RawTracePointContext) -> Option<i32> {
     if setting!(flags) & (FILTER_PIDS | FOLLOW_FORKS) == FILTER_PIDS | FOLLOW_FORKS {
         let _ = FILTER.insert(&tgid, &1, 0);
     }
-    submit(ctx, FORK, child, tgid, parent_tgid, parent.process_start_ns().unwrap_or(0))
+    let known = known(parent, parent_tgid);
+    let branches = known.map_or(0, |entry| entry.branches);
+    submit(
+        ctx,
+        FORK,
+        child,
+        tgid,
+        Parent { tgid: parent_tgid, start_ns: parent.process_start_ns().unwrap_or(0), branches },
+    )?;
+    if let (Some(entry), Some(start_ns)) = (known, child.process_start_ns()) {
+        let _ = PROCESSES.insert(&tgid, &ProcessEntry { start_ns, ..entry }, 0);
+    }
+    None
+}
+
+/// What is known of a living process's mappings.
+#[inline(always)]
+fn known(task: Task, tgid: u32) -> Option<ProcessEntry> {
+    // SAFETY: the agent replaces entries as a whole.
+    let entry = unsafe { PROCESSES.get(&tgid) }?;
+    if Some(entry.start_ns) == task.process_start_ns() { Some(*entry) } else { None }
 }
 
 /// `TP_PROTO(struct task_struct *p, …)`; fires for each thread, the last one counts.
@@ -43,7 +64,8 @@ pub fn exit(ctx: &RawTracePointContext) -> Option<i32> {
         let _ = FILTER.remove(&tgid);
     }
     let _ = PROCESSES.remove(&tgid);
-    submit(ctx, EXIT, task, tgid, 0, 0)
+    submit(ctx, EXIT, task, tgid, Parent { tgid: 0, start_ns: 0, branches: 0 });
+    None
 }
 
 /// `TP_PROTO(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`.
@@ -53,15 +75,16 @@ pub fn exec(ctx: &RawTracePointContext) -> Option<i32> {
     None
 }
 
-#[inline(always)]
-fn submit(
-    ctx: &RawTracePointContext,
-    kind: u32,
-    task: Task,
+/// What an event says of the parent.
+struct Parent {
     tgid: u32,
-    parent_tgid: u32,
-    parent_start_ns: u64,
-) -> Option<i32> {
+    start_ns: u64,
+    branches: Place,
+}
+
+/// None when the event is lost.
+#[inline(always)]
+fn submit(ctx: &RawTracePointContext, kind: u32, task: Task, tgid: u32, parent: Parent) -> Option<()> {
     let event = ProcessEvent {
         kind,
         // SAFETY: no argument.
@@ -69,9 +92,11 @@ fn submit(
         // SAFETY: no argument.
         time_ns: unsafe { bpf_ktime_get_ns() },
         start_ns: task.process_start_ns()?,
-        parent_start_ns,
+        parent_start_ns: parent.start_ns,
         tgid,
-        parent_tgid,
+        parent_tgid: parent.tgid,
+        branches: parent.branches,
+        padding: 0,
     };
     // SAFETY: the helper reads exactly the event. Flag 1 is BPF_RB_NO_WAKEUP.
     let status = unsafe {
@@ -85,6 +110,7 @@ fn submit(
     if status != 0 {
         counters::add(counter::EVENTS_LOST, 1);
         aya_log_ebpf::debug!(ctx, "ring buffer full, process event lost: error {}", status);
+        return None;
     }
-    None
+    Some(())
 }

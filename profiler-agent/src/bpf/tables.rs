@@ -176,6 +176,12 @@ impl ProcessMemory for KernelTables {
         // The kernel program forgets processes that end or run a new executable by itself.
         let _ = self.processes.remove(&tgid);
     }
+
+    fn retain(&mut self, keep: &dyn Fn(u32, ProcessEntry) -> bool) {
+        let known: Vec<(u32, EntryValue)> = self.processes.iter().filter_map(Result::ok).collect();
+        let unwanted = known.into_iter().filter(|(tgid, EntryValue(entry))| !keep(*tgid, *entry));
+        unwanted.for_each(|(tgid, _)| self.forget(tgid));
+    }
 }
 
 fn failed(error: MapError) -> std::io::Error {

@@ -29,6 +29,14 @@ pub struct Mapping {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Mappings(pub(crate) Vec<Mapping>);
 
+/// The same places of the same files.
+impl PartialEq for Mappings {
+    fn eq(&self, other: &Self) -> bool {
+        let place = |mapping: &Mapping| (mapping.start, mapping.end, mapping.file_offset, mapping.key);
+        self.0.iter().map(place).eq(other.0.iter().map(place))
+    }
+}
+
 impl Mappings {
     /// From any order; of overlapping ones the later in the list wins.
     #[must_use]

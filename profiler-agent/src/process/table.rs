@@ -115,23 +115,20 @@ impl ProcessTable {
         self.current.insert(child.tgid, child);
     }
 
-    /// A process begins to run a new executable.
-    pub fn exec(&mut self, event: &ExecEvent) {
-        let Some(&key) = self.current.get(&event.tgid) else { return };
-        if let Some(process) = self.processes.get_mut(&key) {
-            *process = Process { last_used_ns: event.time_ns, losses: self.losses, ..Process::default() };
-            self.changed.insert(key);
-        }
+    /// A process begins to run a new executable; which one, if it is known.
+    pub fn exec(&mut self, event: &ExecEvent) -> Option<ProcessKey> {
+        let key = *self.current.get(&event.tgid)?;
+        let process = self.processes.get_mut(&key)?;
+        *process = Process { last_used_ns: event.time_ns, losses: self.losses, ..Process::default() };
+        self.changed.insert(key);
+        Some(key)
     }
 
     /// An executable file was mapped.
     pub fn mmap(&mut self, event: MmapEvent) {
         let Some(&key) = self.current.get(&event.tgid) else { return };
         let Some(process) = self.processes.get_mut(&key) else { return };
-        // Without a sample yet, nobody has asked for its mappings.
-        if process.identity.is_some() {
-            self.changed.insert(key);
-        }
+        self.changed.insert(key);
         process.mappings_number = 0;
         process.mappings.insert(Mapping {
             start: event.start,
@@ -192,12 +189,14 @@ impl ProcessTable {
         let Some(mut mappings) = self.names.mappings(key) else { return false };
         let process = self.processes.entry(key).or_default();
         mappings.keep_executables(&process.mappings);
+        if mappings != process.mappings {
+            self.changed.insert(key);
+        }
         (process.mappings, process.mappings_number) = (mappings, 0);
         process.losses = self.losses;
         let wait_ns = RELOAD_NS << process.reloads.min(MAX_RELOAD_DOUBLINGS);
         process.reload_after_ns = time_ns + wait_ns;
         process.reloads = process.reloads.saturating_add(1);
-        self.changed.insert(key);
         self.current.insert(key.tgid, key);
         true
     }

@@ -14,6 +14,8 @@ pub trait ProcessMemory {
     fn set(&mut self, tgid: u32, entry: ProcessEntry) -> Result<()>;
     /// Forgets it.
     fn forget(&mut self, tgid: u32);
+    /// Forgets those that are not to be kept.
+    fn retain(&mut self, keep: &dyn Fn(u32, ProcessEntry) -> bool);
 }
 
 /// A table in the kernel's memory.
@@ -74,7 +76,11 @@ pub(super) fn without_rows(start: u64, end: u64) -> MappingEntry {
 
 /// Mappings in the kernel's memory.
 #[derive(Debug, Default)]
-pub(super) struct StoredProcess(Vec<Range>);
+pub(super) struct StoredProcess {
+    ranges: Vec<Range>,
+    /// Where its branches lie; 0 for one without mappings.
+    pub(super) branches: Place,
+}
 
 /// Writes tables and processes.
 #[derive(Debug)]
@@ -124,22 +130,17 @@ impl<M: ChunkMemory + ProcessMemory> Store<M> {
         stored.ranges.into_iter().for_each(|range| self.chunks.free(range));
     }
 
-    /// Tells a process's mappings, sorted and not overlapping, and frees what was told of it before. Mappings beyond
-    /// what the kernel program can search are left out.
+    /// Tells a process's mappings, sorted and not overlapping. Mappings beyond what the kernel program can search are left
+    /// out.
     pub(super) fn set_process(
         &mut self,
         (tgid, start_ns): (u32, u64),
         mappings: &[MappingEntry],
-        before: StoredProcess,
     ) -> Result<StoredProcess> {
         let mut stored = StoredProcess::default();
-        let result = self.add_mappings((tgid, start_ns), mappings, &mut stored);
-        if result.is_err() {
+        if let Err(error) = self.add_mappings((tgid, start_ns), mappings, &mut stored) {
             self.chunks.memory().forget(tgid);
-        }
-        before.0.into_iter().for_each(|range| self.chunks.free(range));
-        if let Err(error) = result {
-            stored.0.into_iter().for_each(|range| self.chunks.free(range));
+            self.free(stored);
             return Err(error);
         }
         Ok(stored)
@@ -154,7 +155,7 @@ impl<M: ChunkMemory + ProcessMemory> Store<M> {
         let mut branches = Vec::new();
         for mappings in mappings.chunks(BRANCH_MAPPINGS as usize).take(MAX_BRANCHES as usize) {
             let range = self.chunks.store(mappings.as_bytes())?;
-            stored.0.push(range);
+            stored.ranges.push(range);
             branches.push(Branch { start: mappings[0].start, mappings: range.place, count: mappings.len() as u32 });
         }
         if branches.is_empty() {
@@ -162,15 +163,20 @@ impl<M: ChunkMemory + ProcessMemory> Store<M> {
             return Ok(());
         }
         let range = self.chunks.store(branches.as_bytes())?;
-        stored.0.push(range);
+        stored.ranges.push(range);
+        stored.branches = range.place;
         self.chunks.commit()?;
         let entry = ProcessEntry { start_ns, branches: range.place, branch_count: branches.len() as u32 };
         self.chunks.memory().set(tgid, entry)
     }
 
-    /// Forgets a process.
-    pub(super) fn remove_process(&mut self, tgid: u32, stored: StoredProcess) {
-        self.chunks.memory().forget(tgid);
-        stored.0.into_iter().for_each(|range| self.chunks.free(range));
+    /// Frees mappings that no process refers to any more.
+    pub(super) fn free(&mut self, stored: StoredProcess) {
+        stored.ranges.into_iter().for_each(|range| self.chunks.free(range));
+    }
+
+    /// The kernel program's map of processes.
+    pub(super) fn processes(&mut self) -> &mut M {
+        self.chunks.memory()
     }
 }

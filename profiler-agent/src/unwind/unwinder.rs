@@ -13,7 +13,7 @@ use crate::process::{CodeAddress, ExecutableKind, ProcessKey, ProcessTable};
 use crate::telemetry::metrics::{Metric, Metrics};
 use profiler_common::outcome::UnwindStop;
 use profiler_common::unwind::Rule;
-use profiler_common::unwind::place::{MappingEntry, kind};
+use profiler_common::unwind::place::{MappingEntry, Place, kind};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -64,12 +64,29 @@ struct Table {
     used_ns: u64,
 }
 
-/// A process with copied stacks.
+/// What the kernel program was told of a process, and of those forked from it since.
+#[derive(Debug, Default)]
+struct Mappings {
+    stored: StoredProcess,
+    tables: HashSet<u32>,
+}
+
+/// A process with copied stacks, or one that began with mappings of such a one.
 #[derive(Debug, Default)]
 struct Told {
     copies: u32,
-    stored: StoredProcess,
-    tables: HashSet<u32>,
+    mappings: Option<Arc<Mappings>>,
+}
+
+impl Told {
+    /// Whether the kernel program has to know what it maps.
+    fn matters(&self) -> bool {
+        self.copies >= COPIES_FIRST || self.mappings.is_some()
+    }
+
+    fn uses(&self, table: u32) -> bool {
+        self.mappings.as_ref().is_some_and(|mappings| mappings.tables.contains(&table))
+    }
 }
 
 /// Walks what the kernel program could not, and tells it what it needs.
@@ -243,7 +260,7 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
         let Some(table) = self.tables.remove(&index) else { return };
         self.by_hash.remove(&table.hash);
         self.files.retain(|_, file| !matches!(file, File::With(table, _) | File::Again(table) if *table == index));
-        let users = self.told.iter().filter(|(_, told)| told.tables.contains(&index)).map(|(key, _)| *key);
+        let users = self.told.iter().filter(|(_, told)| told.uses(index)).map(|(key, _)| *key);
         // Their entries still point at it: they are rewritten before its memory is used again.
         self.stale.extend(users);
         if let Some(stored) = table.stored {
@@ -254,9 +271,8 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
     /// Tells the kernel program about processes that changed.
     pub fn tell(&mut self, now_ns: u64, processes: &mut ProcessTable) {
         self.now_ns = self.now_ns.max(now_ns);
-        let changed = processes.take_changed().into_iter().filter(|key| self.is_told(*key));
-        let changed: Vec<ProcessKey> = changed.collect();
-        self.stale.extend(changed);
+        let changed = processes.take_changed().into_iter();
+        self.stale.extend(changed.filter(|key| self.told.get(key).is_some_and(Told::matters)));
         for key in std::mem::take(&mut self.stale) {
             self.tell_one(key, processes);
         }
@@ -267,8 +283,45 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
         }
     }
 
-    fn is_told(&self, key: ProcessKey) -> bool {
-        self.told.get(&key).is_some_and(|told| told.copies >= COPIES_FIRST)
+    /// A process was forked; the kernel program knows of it what it knew of its parent then, which lies at `branches`.
+    pub fn forked(&mut self, child: ProcessKey, parent: ProcessKey, branches: Place) {
+        if branches == 0 {
+            return;
+        }
+        let mappings = self.told.get(&parent).and_then(|parent| parent.mappings.clone());
+        match mappings.filter(|mappings| mappings.stored.branches == branches) {
+            Some(mappings) => drop(self.told.insert(child, Told { copies: 0, mappings: Some(mappings) })),
+            None => {
+                // The parent has changed meanwhile: what lies there may be something else soon.
+                self.told.insert(child, Told { copies: COPIES_FIRST, mappings: None });
+                self.stale.insert(child);
+            }
+        }
+    }
+
+    /// A process runs a new executable; the kernel program has forgotten it.
+    pub fn executed(&mut self, key: ProcessKey) {
+        if let Some(told) = self.told.get_mut(&key).filter(|told| told.copies < COPIES_FIRST)
+            && let Some(mappings) = told.mappings.take()
+        {
+            self.release(mappings);
+        }
+    }
+
+    /// Forks may have gone unnoticed: the kernel program must not go by mappings that are not kept for it.
+    pub fn events_lost(&mut self) {
+        let told = self.told.iter().filter_map(|(key, told)| Some((*key, told.mappings.as_ref()?.stored.branches)));
+        let told: HashMap<ProcessKey, Place> = told.collect();
+        self.store
+            .processes()
+            .retain(&|tgid, entry| told.get(&ProcessKey { tgid, start_ns: entry.start_ns }) == Some(&entry.branches));
+    }
+
+    /// Frees mappings unless another process has them, too.
+    fn release(&mut self, mappings: Arc<Mappings>) {
+        if let Some(mappings) = Arc::into_inner(mappings) {
+            self.store.free(mappings.stored);
+        }
     }
 
     fn tell_one(&mut self, key: ProcessKey, processes: &mut ProcessTable) {
@@ -300,12 +353,14 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
             }
         });
         let Some(told) = self.told.get_mut(&key) else { return };
-        told.tables = tables;
-        let before = std::mem::take(&mut told.stored);
-        match self.store.set_process((key.tgid, key.start_ns), &entries, before) {
-            Ok(stored) => told.stored = stored,
-            Err(error) => tracing::debug!(%error, pid = key.tgid, "cannot tell the kernel program about a process"),
-        }
+        let before = match self.store.set_process((key.tgid, key.start_ns), &entries) {
+            Ok(stored) => told.mappings.replace(Arc::new(Mappings { stored, tables })),
+            Err(error) => {
+                tracing::debug!(%error, pid = key.tgid, "cannot tell the kernel program about a process");
+                told.mappings.take()
+            }
+        };
+        before.into_iter().for_each(|mappings| self.release(mappings));
     }
 
     /// Lets go what nobody uses.
@@ -313,11 +368,13 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
         let gone: Vec<ProcessKey> = self.told.keys().copied().filter(|key| !processes.contains(*key)).collect();
         for key in gone {
             self.stale.remove(&key);
-            if let Some(told) = self.told.remove(&key) {
-                self.store.remove_process(key.tgid, told.stored);
+            if let Some(mappings) = self.told.remove(&key).and_then(|told| told.mappings) {
+                self.store.processes().forget(key.tgid);
+                self.release(mappings);
             }
         }
-        let used: HashSet<u32> = self.told.values().flat_map(|told| told.tables.iter().copied()).collect();
+        let mappings = self.told.values().filter_map(|told| told.mappings.as_ref());
+        let used: HashSet<u32> = mappings.flat_map(|mappings| mappings.tables.iter().copied()).collect();
         let now_ns = self.now_ns;
         let unused = |(index, table): &(&u32, &Table)| !used.contains(index) && table.used_ns + KEEP_UNUSED_NS < now_ns;
         let unused: Vec<u32> = self.tables.iter().filter(unused).map(|(index, _)| *index).collect();
