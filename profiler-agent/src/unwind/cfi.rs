@@ -5,9 +5,10 @@
 //! [`Rule::UNSUPPORTED`], never something else.
 //!
 //! `.eh_frame` comes first; `.debug_frame` fills the ranges that it lacks; start-up code, which has neither, is known by
-//! its instructions. Formats: DWARF 5, section 6.4, and the
+//! its instructions. Where a CFA is in a register that called functions save, calls have rows of their own. Formats: DWARF 5, section 6.4, and the
 //! Linux Standard Base's chapter on `.eh_frame`.
 
+mod calls;
 mod decoder;
 mod entries;
 mod expression;
@@ -22,6 +23,7 @@ mod startup;
 mod trace;
 
 use super::{Encoder, UnwindTable};
+use calls::Calls;
 use entries::{Entry, Kind, Section};
 use gimli::{BaseAddresses, DebugFrame, EhFrame, EndianSlice, LittleEndian};
 use layout::Layout;
@@ -96,15 +98,23 @@ pub fn build_over(
     entries.extend(startup.entries());
     sort(&mut entries);
     UnwindTable::build(|encoder| {
+        let mut calls = Calls::new(&layout.image, &entries, &eh_frame, &debug_frame);
         let (mut eh_frame, mut debug_frame) = (eh_frame.decoder(), debug_frame.decoder());
         let rows = |push: &mut Push<'_>| {
-            feed(push, &entries, |push, entry, end| match entry.kind() {
-                _ if entry.is_startup() => {
-                    startup.rows(entry, end, push);
-                    Ok(())
+            feed(push, &entries, |push, entry, end| {
+                let mut row = (entry.start, Rule::NONE);
+                let mut tell = |address, rule| {
+                    let (start, before) = std::mem::replace(&mut row, (address, rule));
+                    calls.push(start..address, before, push);
+                    push(address, rule);
+                };
+                match entry.kind() {
+                    _ if entry.is_startup() => startup.rows(entry, end, tell),
+                    Kind::EhFrame => eh_frame.rows(entry, end, &mut tell)?,
+                    Kind::DebugFrame => debug_frame.rows(entry, end, &mut tell)?,
                 }
-                Kind::EhFrame => eh_frame.rows(entry, end, push),
-                Kind::DebugFrame => debug_frame.rows(entry, end, push),
+                calls.push(row.0..end, row.1, push);
+                Ok(())
             })
         };
         over(encoder, Box::new(rows))

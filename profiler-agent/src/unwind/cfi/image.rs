@@ -23,6 +23,12 @@ struct Load {
     is_code: bool,
 }
 
+impl Load {
+    fn holds(&self, address: u64) -> bool {
+        address.checked_sub(self.address).is_some_and(|distance| distance < self.bytes)
+    }
+}
+
 impl<'a> Image<'a> {
     /// The load segments among program headers.
     pub(super) fn new(file: &'a File, segments: &[ProgramHeader64<LittleEndian>]) -> Self {
@@ -46,9 +52,13 @@ impl<'a> Image<'a> {
         self.read(address, bytes, |load| load.is_code)
     }
 
+    /// Whether there is code at an address.
+    pub(super) fn is_code(&self, address: u64) -> bool {
+        self.loads.iter().any(|load| load.is_code && load.holds(address))
+    }
+
     fn read(&self, address: u64, bytes: u64, wanted: impl Fn(&Load) -> bool) -> Option<Vec<u8>> {
-        let holds = |load: &&Load| address.checked_sub(load.address).is_some_and(|distance| distance < load.bytes);
-        let load = self.loads.iter().filter(|load| wanted(load)).find(holds)?;
+        let load = self.loads.iter().find(|load| wanted(load) && load.holds(address))?;
         let distance = address - load.address;
         let bytes = bytes.min(load.bytes - distance);
         pieces::table(self.file, load.at.checked_add(distance)?, bytes, bytes).ok()

@@ -20,6 +20,9 @@ pub(super) struct Machine {
     pub(super) unsaved_ra: u8,
     /// Slot in the kernel's `struct pt_regs` of each general register.
     slots: &'static [u8],
+    /// Registers other than the frame pointer that functions keep, where a CFA is in one while functions are called:
+    /// assembly of glibc for x86_64 does that.
+    kept: &'static [Register],
     /// Instructions of start-up code.
     pub(super) instructions: &'static Instructions,
     /// Whose extensions its instructions may use.
@@ -34,6 +37,7 @@ pub(super) static X86_64_MACHINE: Machine = Machine {
     pc: Some(X86_64::RA),
     unsaved_ra: ra::BELOW_CFA,
     slots: &[10, 12, 11, 5, 13, 14, 4, 19, 9, 8, 7, 6, 3, 2, 1, 0],
+    kept: &[X86_64::RBX, X86_64::R12, X86_64::R13, X86_64::R14, X86_64::R15],
     instructions: &trace::X86_64,
     vendor: Vendor::Default,
 };
@@ -49,6 +53,7 @@ pub(super) static AARCH64_MACHINE: Machine = Machine {
         0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29,
         30, 31,
     ],
+    kept: &[],
     instructions: &trace::AARCH64,
     vendor: Vendor::AArch64,
 };
@@ -61,6 +66,11 @@ impl Machine {
             elf::EM_AARCH64 => Some(&AARCH64_MACHINE),
             _ => None,
         }
+    }
+
+    /// The register of a slot, when functions keep it.
+    pub(super) fn kept(&self, slot: u8) -> Option<Register> {
+        self.kept.iter().copied().find(|register| self.slot(*register) == Some(slot))
     }
 
     /// The slot of a general register.
