@@ -33,14 +33,16 @@ fn each_instruction_of_start_up_code_has_its_row() {
         let program = program(folder.path(), index);
         let counts = FUNCTIONS.map(|function| compare(&program, function, &table(&program)));
         println!("{build}: {counts:?} instructions");
-        assert!(counts.iter().all(|count| *count > 0) && counts[2] > 10, "{build}: {counts:?}");
+        assert!(counts.iter().all(|count| *count > 0) && counts[2] >= 10, "{build}: {counts:?}");
     }
 }
 
 #[test]
 fn a_program_without_section_headers_has_the_same_rows() {
     let folder = tempfile::tempdir().unwrap();
-    for (index, build) in BUILDS.iter().enumerate().filter(|(_, build)| !build.ends_with("-static")) {
+    // Static programs and those of musl have no header of .eh_frame beside it.
+    let has_header = |build: &str| !build.contains("-static") && !build.contains("musl");
+    for (index, build) in BUILDS.iter().enumerate().filter(|(_, build)| has_header(build)) {
         let program = program(folder.path(), index);
         let mut bytes = std::fs::read(&program).unwrap();
         // e_shoff; e_shnum and e_shstrndx
