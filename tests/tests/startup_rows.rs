@@ -74,7 +74,7 @@ fn compare(program: &Path, function: &str, table: &UnwindTable) -> usize {
         let Some((address, instruction)) = line.split_once(":\t") else { continue };
         let address = u64::from_str_radix(address.trim(), 16).unwrap();
         let words: Vec<&str> = instruction.split_whitespace().collect();
-        if words.iter().any(|word| word.starts_with("nop")) || words[0] == "xchg" {
+        if words.iter().any(|word| word.starts_with("nop")) || matches!(words[0], "xchg" | "int3") {
             // Between functions, and behind jumps.
             continue;
         }

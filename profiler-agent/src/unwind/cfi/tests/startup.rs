@@ -27,6 +27,9 @@ const FINI: &str = "4883ec08 4883c408 c3";
 const OLD_FRAME_DUMMY: &str = "488d3dd9392000 48833f00 750b e95effffff 660f1f440000 488b05b93b2000 4885c0 74e9 55 4889e5 \
                                ffd0 5d e940ffffff";
 
+/// Code, its rows, and where it goes.
+type Case<'a> = (&'a str, &'a [(u64, Rule)], &'a [i64]);
+
 fn bytes(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text.bytes().filter(|byte| *byte != b' ').collect();
     digits.chunks(2).map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
@@ -44,7 +47,7 @@ fn traced(instructions: &Instructions, code: &[u8]) -> (Vec<(u64, Rule)>, Vec<i6
 
 #[test]
 fn functions_of_crtbegin_and_crti_have_rows() {
-    let cases: &[(&str, &[(u64, Rule)], &[i64])] = &[
+    let cases: &[Case<'_>] = &[
         (DEREGISTER, &[(0, CALLED)], &[]),
         (REGISTER, &[(0, CALLED)], &[]),
         (DTORS, &[(0, CALLED), (14, PUSHED), (25, FRAMED), (52, CALLED)], &[-0xb0, -0x70]),
