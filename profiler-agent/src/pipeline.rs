@@ -100,7 +100,10 @@ impl Pipeline {
                 Event::Exec(event) => {
                     self.processes.exec(&event).into_iter().for_each(|key| self.unwinder.executed(key));
                 }
-                Event::Mmap(event) => self.processes.mmap(event),
+                Event::Mmap(event) => {
+                    let mapped = self.processes.mmap(event);
+                    mapped.into_iter().for_each(|(key, replaces)| self.unwinder.mapped(key, replaces, last_ns));
+                }
                 Event::Lost { .. } => {
                     self.processes.events_lost();
                     self.unwinder.events_lost();
@@ -125,13 +128,12 @@ impl Pipeline {
         if lose::one("process") {
             return;
         }
-        if sample.stack.is_none() {
-            return self.add(&sample, one, window);
-        }
+        let Some(stack) = &sample.stack else { return self.add(&sample, one, window) };
+        let stamps = stack.head.stamps;
         let key = key(&sample);
         // Its mappings are needed.
         self.processes.identity(key, None, sample.header.time_ns);
-        self.unwinder.copied(key);
+        self.unwinder.copied(key, stamps);
         let waiting = Waiting { sample, one, since: Instant::now() };
         if let Some(waiting) = self.finish(waiting, window) {
             self.waiting.push(waiting);

@@ -4,13 +4,18 @@ use crate::{
     copy, emit,
     maps::{self, PROCESSES},
     tables::{self, Running},
+    task::Task,
 };
 use aya_ebpf::programs::PerfEventContext;
 use profiler_common::{
     limits::{FRAMES_PER_PROGRAM, MAX_TAIL_CALLS},
     outcome::UnwindStop,
     record::Scratch,
-    unwind::{Cursor, place::ProcessEntry, step},
+    unwind::{
+        Cursor,
+        place::{BY_CHANGES, ProcessEntry},
+        step,
+    },
 };
 
 #[cfg(bpf_target_arch = "aarch64")]
@@ -22,7 +27,7 @@ use profiler_common::unwind::arch::X86_64 as Native;
 #[inline(always)]
 pub fn walk(ctx: &PerfEventContext) -> Option<u32> {
     let scratch = maps::scratch()?;
-    let Some(process) = process(scratch) else {
+    let Some(process) = process(scratch).filter(|process| !is_outdated(scratch, *process)) else {
         push(scratch);
         let stop = copy::copy(scratch);
         emit::emit(scratch, stop);
@@ -60,6 +65,19 @@ fn process(scratch: *const Scratch) -> Option<*const ProcessEntry> {
     let process = PROCESSES.get_ptr(&tgid)?;
     // SAFETY: a map value.
     if unsafe { (*process).start_ns } == start_ns { Some(process) } else { None }
+}
+
+/// Whether the mappings are others than those told. Looked at once for a sample, and not when the agent has had its
+/// chances: outdated rows are better than no rows.
+#[inline(always)]
+fn is_outdated(scratch: *const Scratch, process: *const ProcessEntry) -> bool {
+    // SAFETY: as in `walk`; the entry is a map value.
+    let (tail_calls, task, stamp) = unsafe { ((*scratch).tail_calls, Task((*scratch).task), (*process).stamp) };
+    if stamp == 0 || tail_calls > 0 {
+        return false;
+    }
+    let now = if stamp & BY_CHANGES == 0 { task.size_stamp() } else { task.changes_stamp() };
+    now != Some(stamp) && copy::has_room(scratch)
 }
 
 /// Records the program counter as the next frame.

@@ -6,19 +6,26 @@
 use super::builder::{Builder, Built};
 use super::chunks::ChunkMemory;
 use super::finish::{Lookup, finish};
-use super::store::{ProcessMemory, Store, StoredProcess, StoredTable, without_rows};
+use super::store::{Process, ProcessMemory, Store, StoredProcess, StoredTable, without_rows};
 use super::table::UnwindTable;
 use crate::bpf::Sample;
 use crate::process::{CodeAddress, ExecutableKind, ProcessKey, ProcessTable};
 use crate::telemetry::metrics::{Metric, Metrics};
 use profiler_common::outcome::UnwindStop;
+use profiler_common::record::Stamps;
 use profiler_common::unwind::Rule;
-use profiler_common::unwind::place::{MappingEntry, Place, kind};
+use profiler_common::unwind::place::{MappingEntry, OUTDATED, Place, Stamp, kind};
 use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::Arc;
+use zerocopy::IntoBytes as _;
 
 /// Stacks of a process that are copied before the kernel program is told about it.
 const COPIES_FIRST: u32 = 4;
+/// How often the same is told in a row before the kernel program goes by it in any case.
+const MAX_IN_VAIN: u32 = 16;
+/// How long a process that put a library where another one was is suspected of doing it again.
+const REPLACES_NS: u64 = 10_000_000_000;
 /// How long a table stays that no process uses: the next run of a compiler needs it again.
 const KEEP_UNUSED_NS: u64 = 60_000_000_000;
 /// How long a table stays in the agent's own memory, too: for processes that the kernel program is not told about.
@@ -69,6 +76,8 @@ struct Table {
 struct Mappings {
     stored: StoredProcess,
     tables: HashSet<u32>,
+    /// Of the entries.
+    hash: u64,
 }
 
 /// A process with copied stacks, or one that began with mappings of such a one.
@@ -76,12 +85,30 @@ struct Mappings {
 struct Told {
     copies: u32,
     mappings: Option<Arc<Mappings>>,
+    /// Of the mappings when the last stack was copied; none when they have changed since.
+    stamps: Option<Stamps>,
+    /// When a file was last mapped where another one was.
+    replaced_ns: u64,
+    /// How often in a row the same was told again.
+    in_vain: u32,
 }
 
 impl Told {
     /// Whether the kernel program has to know what it maps.
     fn matters(&self) -> bool {
         self.copies >= COPIES_FIRST || self.mappings.is_some()
+    }
+
+    /// What the kernel program should compare. What changes without anything to tell, like the pages of a compiler at run
+    /// time, is not worth the copies.
+    fn stamp(&self, now_ns: u64) -> Stamp {
+        let replaces = self.replaced_ns != 0 && now_ns < self.replaced_ns + REPLACES_NS;
+        match self.stamps {
+            _ if self.in_vain >= MAX_IN_VAIN => 0,
+            Some(Stamps { changes, .. }) if replaces && changes != 0 => changes,
+            Some(Stamps { size, .. }) => size,
+            None => OUTDATED,
+        }
     }
 
     fn uses(&self, table: u32) -> bool {
@@ -162,9 +189,10 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
     }
 
     /// Counts a sample with a copied stack, before its first [`Unwinder::finish`].
-    pub fn copied(&mut self, key: ProcessKey) {
+    pub fn copied(&mut self, key: ProcessKey, stamps: Stamps) {
         let told = self.told.entry(key).or_default();
         told.copies = told.copies.saturating_add(1);
+        told.stamps = Some(stamps);
     }
 
     fn lookup(&mut self, code: &CodeAddress) -> Lookup {
@@ -290,10 +318,10 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
         }
         let mappings = self.told.get(&parent).and_then(|parent| parent.mappings.clone());
         match mappings.filter(|mappings| mappings.stored.branches == branches) {
-            Some(mappings) => drop(self.told.insert(child, Told { copies: 0, mappings: Some(mappings) })),
+            Some(mappings) => drop(self.told.insert(child, Told { mappings: Some(mappings), ..Told::default() })),
             None => {
                 // The parent has changed meanwhile: what lies there may be something else soon.
-                self.told.insert(child, Told { copies: COPIES_FIRST, mappings: None });
+                self.told.insert(child, Told { copies: COPIES_FIRST, ..Told::default() });
                 self.stale.insert(child);
             }
         }
@@ -301,10 +329,22 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
 
     /// A process runs a new executable; the kernel program has forgotten it.
     pub fn executed(&mut self, key: ProcessKey) {
-        if let Some(told) = self.told.get_mut(&key).filter(|told| told.copies < COPIES_FIRST)
+        let Some(told) = self.told.get_mut(&key) else { return };
+        (told.stamps, told.in_vain, told.replaced_ns) = (None, 0, 0);
+        if told.copies < COPIES_FIRST
             && let Some(mappings) = told.mappings.take()
         {
             self.release(mappings);
+        }
+    }
+
+    /// A process has mapped a file, maybe where another one was.
+    pub fn mapped(&mut self, key: ProcessKey, replaces: bool, time_ns: u64) {
+        if let Some(told) = self.told.get_mut(&key) {
+            (told.stamps, told.in_vain) = (None, 0);
+            if replaces {
+                told.replaced_ns = time_ns;
+            }
         }
     }
 
@@ -353,8 +393,17 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
             }
         });
         let Some(told) = self.told.get_mut(&key) else { return };
-        let before = match self.store.set_process((key.tgid, key.start_ns), &entries) {
-            Ok(stored) => told.mappings.replace(Arc::new(Mappings { stored, tables })),
+        let process = Process { tgid: key.tgid, start_ns: key.start_ns, stamp: told.stamp(self.now_ns) };
+        let hash = hash(&entries);
+        let result = match &told.mappings {
+            Some(mappings) if mappings.hash == hash => {
+                told.in_vain += 1;
+                return self.store.set_stamp(process, &mappings.stored);
+            }
+            _ => self.store.set_process(process, &entries),
+        };
+        let before = match result {
+            Ok(stored) => told.mappings.replace(Arc::new(Mappings { stored, tables, hash })),
             Err(error) => {
                 tracing::debug!(%error, pid = key.tgid, "cannot tell the kernel program about a process");
                 told.mappings.take()
@@ -406,4 +455,10 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
         self.metrics.set(Metric::UnwindBytes, "", chunks.bytes() as f64);
         self.metrics.set(Metric::MapUsed, "chunks", chunks.used_ratio());
     }
+}
+
+fn hash(entries: &[MappingEntry]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(entries.as_bytes());
+    hasher.finish()
 }
