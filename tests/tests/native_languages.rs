@@ -65,7 +65,6 @@ fn cplusplus(folder: &Path, seconds: &str) -> Vec<Job> {
 }
 
 #[test]
-#[ignore = "long form"]
 fn exceptions_and_coroutines_have_whole_stacks() {
     let _alone = ONE_AT_A_TIME.lock();
     let folder = tempfile::tempdir().unwrap();
@@ -127,7 +126,6 @@ fn rust(folder: &Path, seconds: &str) -> Vec<Job> {
 }
 
 #[test]
-#[ignore = "long form"]
 fn rust_has_whole_stacks() {
     let _alone = ONE_AT_A_TIME.lock();
     let folder = tempfile::tempdir().unwrap();
@@ -171,7 +169,6 @@ fn go(folder: &Path, seconds: &str) -> Vec<Job> {
 /// A goroutine burns while another one makes the runtime collect garbage, which it does on the system's stack: there a
 /// whole stack goes on on the goroutine's.
 #[test]
-#[ignore = "long form"]
 fn go_has_whole_stacks_on_both_of_its_stacks() {
     let _alone = ONE_AT_A_TIME.lock();
     let folder = tempfile::tempdir().unwrap();

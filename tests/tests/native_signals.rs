@@ -30,7 +30,6 @@ fn chains(start: Start) -> Vec<Chain> {
 }
 
 #[test]
-#[ignore = "long form"]
 fn handlers_have_whole_stacks_down_to_what_they_interrupted() {
     let folder = tempfile::tempdir().unwrap();
     let builds = [

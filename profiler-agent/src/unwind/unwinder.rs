@@ -6,26 +6,21 @@
 use super::builder::{Builder, Built};
 use super::chunks::ChunkMemory;
 use super::finish::{Lookup, finish};
-use super::store::{Process, ProcessMemory, Store, StoredProcess, StoredTable, without_rows};
+use super::store::{Process, ProcessMemory, Store, StoredTable, without_rows};
 use super::table::UnwindTable;
+use super::told::{COPIES_FIRST, Mappings, Told};
 use crate::bpf::Sample;
 use crate::process::{CodeAddress, ExecutableKind, ProcessKey, ProcessTable};
 use crate::telemetry::metrics::{Metric, Metrics};
 use profiler_common::outcome::UnwindStop;
 use profiler_common::record::Stamps;
 use profiler_common::unwind::Rule;
-use profiler_common::unwind::place::{MappingEntry, OUTDATED, Place, Stamp, kind};
+use profiler_common::unwind::place::{MappingEntry, Place, kind};
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::Arc;
 use zerocopy::IntoBytes as _;
 
-/// Stacks of a process that are copied before the kernel program is told about it.
-const COPIES_FIRST: u32 = 4;
-/// How often the same is told in a row before the kernel program goes by it in any case.
-const MAX_IN_VAIN: u32 = 16;
-/// How long a process that put a library where another one was is suspected of doing it again.
-const REPLACES_NS: u64 = 10_000_000_000;
 /// How long a table stays that no process uses: the next run of a compiler needs it again.
 const KEEP_UNUSED_NS: u64 = 60_000_000_000;
 /// How long a table stays in the agent's own memory, too: for processes that the kernel program is not told about.
@@ -69,51 +64,6 @@ struct Table {
     hash: [u8; 32],
     rows: u64,
     used_ns: u64,
-}
-
-/// What the kernel program was told of a process, and of those forked from it since.
-#[derive(Debug, Default)]
-struct Mappings {
-    stored: StoredProcess,
-    tables: HashSet<u32>,
-    /// Of the entries.
-    hash: u64,
-}
-
-/// A process with copied stacks, or one that began with mappings of such a one.
-#[derive(Debug, Default)]
-struct Told {
-    copies: u32,
-    mappings: Option<Arc<Mappings>>,
-    /// Of the mappings when the last stack was copied; none when they have changed since.
-    stamps: Option<Stamps>,
-    /// When a file was last mapped where another one was.
-    replaced_ns: u64,
-    /// How often in a row the same was told again.
-    in_vain: u32,
-}
-
-impl Told {
-    /// Whether the kernel program has to know what it maps.
-    fn matters(&self) -> bool {
-        self.copies >= COPIES_FIRST || self.mappings.is_some()
-    }
-
-    /// What the kernel program should compare. What changes without anything to tell, like the pages of a compiler at run
-    /// time, is not worth the copies.
-    fn stamp(&self, now_ns: u64) -> Stamp {
-        let replaces = self.replaced_ns != 0 && now_ns < self.replaced_ns + REPLACES_NS;
-        match self.stamps {
-            _ if self.in_vain >= MAX_IN_VAIN => 0,
-            Some(Stamps { changes, .. }) if replaces && changes != 0 => changes,
-            Some(Stamps { size, .. }) => size,
-            None => OUTDATED,
-        }
-    }
-
-    fn uses(&self, table: u32) -> bool {
-        self.mappings.as_ref().is_some_and(|mappings| mappings.tables.contains(&table))
-    }
 }
 
 /// Walks what the kernel program could not, and tells it what it needs.
@@ -192,7 +142,7 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
     pub fn copied(&mut self, key: ProcessKey, stamps: Stamps) {
         let told = self.told.entry(key).or_default();
         told.copies = told.copies.saturating_add(1);
-        told.stamps = Some(stamps);
+        (told.stamps, told.fresh) = (Some(stamps), false);
     }
 
     fn lookup(&mut self, code: &CodeAddress) -> Lookup {
@@ -330,7 +280,7 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
     /// A process runs a new executable; the kernel program has forgotten it.
     pub fn executed(&mut self, key: ProcessKey) {
         let Some(told) = self.told.get_mut(&key) else { return };
-        (told.stamps, told.in_vain, told.replaced_ns) = (None, 0, 0);
+        (told.stamps, told.fresh, told.in_vain, told.replaced_ns) = (None, true, 0, 0);
         if told.copies < COPIES_FIRST
             && let Some(mappings) = told.mappings.take()
         {
@@ -343,7 +293,7 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
         if let Some(told) = self.told.get_mut(&key) {
             (told.stamps, told.in_vain) = (None, 0);
             if replaces {
-                told.replaced_ns = time_ns;
+                (told.replaced_ns, told.fresh) = (time_ns, false);
             }
         }
     }
