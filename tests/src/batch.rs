@@ -4,6 +4,7 @@ use crate::chain::{self, Chain, Verdict};
 use crate::stacks::{Recording, Sample};
 use crate::workload::json_lines;
 use serde_json::Value;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::path::Path;
 use tempfile::TempDir;
@@ -182,5 +183,9 @@ pub fn symbols(file: &Path) -> BTreeMap<u64, String> {
         let kind = fields.next()?;
         matches!(kind, "T" | "t" | "W").then(|| (address, fields.collect::<Vec<_>>().join(" ")))
     };
-    text.lines().filter_map(function).collect()
+    // Of several names of one address the last that is put in stays: the one with fewest underscores, then the shortest.
+    let mut functions: Vec<(u64, String)> = text.lines().filter_map(function).collect();
+    let underscores = |name: &str| name.len() - name.trim_start_matches('_').len();
+    functions.sort_by_key(|(_, name)| Reverse((underscores(name), name.len())));
+    functions.into_iter().collect()
 }
