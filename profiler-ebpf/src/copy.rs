@@ -98,6 +98,10 @@ fn copy_pages(to: *mut u8, start: u64) -> u32 {
 pub fn has_room(scratch: *const Scratch) -> bool {
     // SAFETY: as in `copy`.
     let second = unsafe { (*scratch).entered_ns } / 1_000_000_000;
+    // SAFETY: as above.
+    if unsafe { (*scratch).copied_second == second && (*scratch).copies >= MAX_COPIES_PER_CPU / 2 } {
+        return false;
+    }
     let Some(seen) = SEEN.get_ptr(&process(scratch)) else { return true };
     // SAFETY: a map value.
     unsafe { (*seen).second != second as u32 || (*seen).copies < MAX_COPIES_PER_PROCESS / 2 }
