@@ -162,6 +162,8 @@ pub struct Scratch {
     pub copies: u32,
     /// CLOCK_MONOTONIC in seconds.
     pub copied_second: u64,
+    /// Not 0 when the process's mappings are others than those told.
+    pub outdated: u64,
     /// The mapping of the frame before: the likeliest.
     pub mapping: MappingEntry,
     /// Where the walk is, and the registers it began with. `stack_start` is unused until the stack is copied.

@@ -27,7 +27,7 @@ use profiler_common::unwind::arch::X86_64 as Native;
 #[inline(always)]
 pub fn walk(ctx: &PerfEventContext) -> Option<u32> {
     let scratch = maps::scratch()?;
-    let Some(process) = process(scratch).filter(|process| !is_outdated(scratch, *process)) else {
+    let Some(process) = process(scratch) else {
         push(scratch);
         let stop = copy::copy(scratch);
         emit::emit(scratch, stop);
@@ -57,9 +57,16 @@ pub fn walk(ctx: &PerfEventContext) -> Option<u32> {
     None
 }
 
-/// What is known of the sampled process.
+/// What is known of the sampled process and still holds.
 #[inline(always)]
 fn process(scratch: *const Scratch) -> Option<*const ProcessEntry> {
+    // SAFETY: as in `walk`.
+    if unsafe { (*scratch).outdated } != 0 { None } else { entry(scratch) }
+}
+
+/// What the agent told of the sampled process.
+#[inline(always)]
+fn entry(scratch: *const Scratch) -> Option<*const ProcessEntry> {
     // SAFETY: as in `walk`.
     let (tgid, start_ns) = unsafe { ((*scratch).header.tgid, (*scratch).header.start_ns) };
     let process = PROCESSES.get_ptr(&tgid)?;
@@ -67,13 +74,14 @@ fn process(scratch: *const Scratch) -> Option<*const ProcessEntry> {
     if unsafe { (*process).start_ns } == start_ns { Some(process) } else { None }
 }
 
-/// Whether the mappings are others than those told. Looked at once for a sample, and not when the agent has had its
-/// chances: outdated rows are better than no rows.
+/// Whether the mappings are others than those told. Not when the agent has had its chances: outdated rows are better
+/// than no rows.
 #[inline(always)]
-fn is_outdated(scratch: *const Scratch, process: *const ProcessEntry) -> bool {
-    // SAFETY: as in `walk`; the entry is a map value.
-    let (tail_calls, task, stamp) = unsafe { ((*scratch).tail_calls, Task((*scratch).task), (*process).stamp) };
-    if stamp == 0 || tail_calls > 0 {
+pub fn is_outdated(scratch: *const Scratch, task: Task) -> bool {
+    let Some(process) = entry(scratch) else { return false };
+    // SAFETY: a map value.
+    let stamp = unsafe { (*process).stamp };
+    if stamp == 0 {
         return false;
     }
     let now = if stamp & BY_CHANGES == 0 { task.size_stamp() } else { task.changes_stamp() };
