@@ -100,7 +100,10 @@ impl Pipeline {
                 Event::Exec(event) => {
                     self.processes.exec(&event).into_iter().for_each(|key| self.unwinder.executed(key));
                 }
-                Event::Mmap(event) => self.processes.mmap(event),
+                Event::Mmap(event) => {
+                    let mapped = self.processes.mmap(event);
+                    mapped.into_iter().for_each(|(key, replaces)| self.unwinder.mapped(key, replaces, last_ns));
+                }
                 Event::Lost { .. } => {
                     self.processes.events_lost();
                     self.unwinder.events_lost();
@@ -125,13 +128,12 @@ impl Pipeline {
         if lose::one("process") {
             return;
         }
-        if sample.stack.is_none() {
-            return self.add(&sample, one, window);
-        }
+        let Some(stack) = &sample.stack else { return self.add(&sample, one, window) };
+        let stamps = stack.head.stamps;
         let key = key(&sample);
         // Its mappings are needed.
         self.processes.identity(key, None, sample.header.time_ns);
-        self.unwinder.copied(key);
+        self.unwinder.copied(key, stamps);
         let waiting = Waiting { sample, one, since: Instant::now() };
         if let Some(waiting) = self.finish(waiting, window) {
             self.waiting.push(waiting);
@@ -183,18 +185,16 @@ impl Pipeline {
         }
     }
 
-    /// Frames of the kernel and of the process, leaf first. All but the leaf are return addresses: the call is at the
-    /// instruction before.
+    /// Frames of the kernel and of the process, leaf first.
     fn frames(&mut self, sample: &Sample, key: ProcessKey, window: &mut Window) -> Vec<u32> {
         let mut frames = Vec::with_capacity(sample.frames.len());
         for (depth, &address) in sample.kernel_frames().iter().enumerate() {
+            // As in `instructions`.
             let address = address - u64::from(depth > 0);
             frames.push(window.frame(&self.processes.kernel_address(address), FrameKind::Kernel));
         }
         let mut executable = None;
-        for (depth, &address) in sample.user_frames().iter().enumerate() {
-            let exact = depth == 0 || address & INTERRUPTED != 0;
-            let address = (address & !INTERRUPTED).wrapping_sub(u64::from(!exact));
+        for address in instructions(sample.user_frames()) {
             let Some(known) = self.user_frame(sample, key, address, window) else {
                 // Beyond an address that is no code, everything is guessed.
                 self.metrics.add(Metric::StacksIncomplete, "unmapped", 1);
@@ -231,6 +231,17 @@ impl Pipeline {
     }
 }
 
+/// The instruction that each frame of a process is at. All but the leaf and what a signal interrupted are return
+/// addresses: the call is at the instruction before. Nobody called what a signal handler returns to, the frame before an
+/// interrupted one: its return address is its first instruction, and before it lies another function.
+fn instructions(frames: &[u64]) -> impl Iterator<Item = u64> {
+    let is_interrupted = |index: usize| frames.get(index).is_some_and(|address| address & INTERRUPTED != 0);
+    frames.iter().enumerate().map(move |(index, address)| {
+        let is_called = index > 0 && !is_interrupted(index) && !is_interrupted(index + 1);
+        (address & !INTERRUPTED).wrapping_sub(u64::from(is_called))
+    })
+}
+
 fn key(sample: &Sample) -> ProcessKey {
     ProcessKey { tgid: sample.header.tgid, start_ns: sample.header.start_ns }
 }
@@ -246,5 +257,28 @@ fn close(window: &mut Window, started: Instant) {
     let count = window.sample_count();
     if let Some(pending) = &mut window.pending {
         pending.recount(count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(frames: &[u64]) -> Vec<u64> {
+        instructions(frames).collect()
+    }
+
+    #[test]
+    fn a_call_is_before_its_return_address() {
+        assert_eq!(at(&[0x100, 0x200, 0x300]), [0x100, 0x1ff, 0x2ff]);
+        assert_eq!(at(&[0, 0]), [0, u64::MAX]);
+    }
+
+    #[test]
+    fn a_signal_handler_returns_to_the_first_instruction_of_a_function() {
+        let interrupted = 0x400 | INTERRUPTED;
+        assert_eq!(at(&[0x100, 0x200, 0x300, interrupted, 0x500]), [0x100, 0x1ff, 0x300, 0x400, 0x4ff]);
+        assert_eq!(at(&[0x300, interrupted, interrupted]), [0x300, 0x400, 0x400]);
+        assert_eq!(at(&[interrupted]), [0x400]);
     }
 }

@@ -70,11 +70,15 @@ pub struct Config {
     pub task_thread_pointer: u32,
     /// `task_struct.mm`.
     pub task_mm: u32,
+    /// `mm_struct.exec_vm`.
+    pub mm_exec_vm: u32,
+    /// `mm_struct.mm_lock_seq`; 0 where the kernel has none.
+    pub mm_lock_seq: u32,
     /// Zero.
     pub padding: u32,
 }
 
-const _: () = assert!(size_of::<Config>() == 16 + 22 * 4);
+const _: () = assert!(size_of::<Config>() == 16 + 24 * 4);
 
 impl Config {
     /// No filter, no offset known.
@@ -103,6 +107,8 @@ impl Config {
         kernfs_id: 0,
         task_thread_pointer: 0,
         task_mm: 0,
+        mm_exec_vm: 0,
+        mm_lock_seq: 0,
         padding: 0,
     };
 }

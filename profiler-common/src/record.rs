@@ -6,7 +6,7 @@
 use crate::limits::{COMM_BYTES, FRAME_SLOTS, MAX_KERNEL_FRAMES, MAX_STACK_BYTES, MAX_USER_FRAMES, REGISTER_SLOTS};
 use crate::unwind::{
     Cursor,
-    place::{MappingEntry, Place},
+    place::{MappingEntry, Place, Stamp},
 };
 
 /// A [`SampleHeader`] and its frames.
@@ -79,11 +79,27 @@ pub struct StackHead {
     pub cursor: Cursor,
     /// Address of the first byte of stack.
     pub stack_start: u64,
+    /// The process's mappings when the stack was copied.
+    pub stamps: Stamps,
     /// The innermost frame's registers by slot, see [`Rule::register`](crate::unwind::Rule::register).
     pub registers: [u64; REGISTER_SLOTS],
 }
 
-const _: () = assert!(size_of::<StackHead>() == 48 + 8 * REGISTER_SLOTS);
+const _: () = assert!(size_of::<StackHead>() == 64 + 8 * REGISTER_SLOTS);
+
+/// What tells a process's mappings apart from those at another time, see [`Stamp`](crate::unwind::place::Stamp).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "host",
+    derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)
+)]
+#[repr(C)]
+pub struct Stamps {
+    /// By their size.
+    pub size: Stamp,
+    /// By their changes; 0 where the kernel does not count them.
+    pub changes: Stamp,
+}
 
 /// The longest sample in bytes.
 pub const MAX_SAMPLE_BYTES: usize =
@@ -146,6 +162,8 @@ pub struct Scratch {
     pub copies: u32,
     /// CLOCK_MONOTONIC in seconds.
     pub copied_second: u64,
+    /// Not 0 when the process's mappings are others than those told.
+    pub outdated: u64,
     /// The mapping of the frame before: the likeliest.
     pub mapping: MappingEntry,
     /// Where the walk is, and the registers it began with. `stack_start` is unused until the stack is copied.

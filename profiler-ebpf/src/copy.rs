@@ -1,6 +1,6 @@
 //! The stack of a task whose mappings have no tables yet goes up to the agent, with the registers the walk came to.
 
-use crate::maps::SEEN;
+use crate::{maps::SEEN, task::Task};
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user};
 use core::ffi::c_void;
 use profiler_common::{
@@ -22,7 +22,12 @@ pub fn copy(scratch: *mut Scratch) -> UnwindStop {
     // SAFETY: this CPU's map value, written by nobody else while the program runs.
     let start = lowest(unsafe { (*scratch).walk.cursor.sp });
     // SAFETY: as above.
-    unsafe { (*scratch).walk.stack_start = start };
+    unsafe {
+        let task = Task((*scratch).task);
+        (*scratch).walk.stack_start = start;
+        (*scratch).walk.stamps.size = task.size_stamp().unwrap_or(0);
+        (*scratch).walk.stamps.changes = task.changes_stamp().unwrap_or(0);
+    }
     let frames = frames(scratch);
     // SAFETY: slots for a head and a stack follow wherever the frames end.
     let head = unsafe { (&raw mut (*scratch).frames).cast::<u64>().add(frames) };
@@ -86,6 +91,20 @@ fn copy_pages(to: *mut u8, start: u64) -> u32 {
         copied = at + PAGE;
     }
     copied as u32
+}
+
+/// Whether a stack may be copied although the walk could go on: half of what [`copy`] may.
+#[inline(always)]
+pub fn has_room(scratch: *const Scratch) -> bool {
+    // SAFETY: as in `copy`.
+    let second = unsafe { (*scratch).entered_ns } / 1_000_000_000;
+    // SAFETY: as above.
+    if unsafe { (*scratch).copied_second == second && (*scratch).copies >= MAX_COPIES_PER_CPU / 2 } {
+        return false;
+    }
+    let Some(seen) = SEEN.get_ptr(&process(scratch)) else { return true };
+    // SAFETY: a map value.
+    unsafe { (*seen).second != second as u32 || (*seen).copies < MAX_COPIES_PER_PROCESS / 2 }
 }
 
 /// Whether this process and this CPU may copy another stack in this second.

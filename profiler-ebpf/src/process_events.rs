@@ -15,7 +15,7 @@ use profiler_common::{
     config::{FILTER_PIDS, FOLLOW_FORKS},
     outcome::counter,
     record::{EXIT, FORK, ProcessEvent},
-    unwind::place::{Place, ProcessEntry},
+    unwind::place::{BY_CHANGES, Place, ProcessEntry},
 };
 
 /// `TP_PROTO(struct task_struct *parent, struct task_struct *child)`.
@@ -49,7 +49,9 @@ pub fn fork(ctx: &RawTracePointContext) -> Option<i32> {
 fn known(task: Task, tgid: u32) -> Option<ProcessEntry> {
     // SAFETY: the agent replaces entries as a whole.
     let entry = unsafe { PROCESSES.get(&tgid) }?;
-    if Some(entry.start_ns) == task.process_start_ns() { Some(*entry) } else { None }
+    // Changes of the child's memory are counted anew.
+    let same = Some(entry.start_ns) == task.process_start_ns() && entry.stamp & BY_CHANGES == 0;
+    if same { Some(*entry) } else { None }
 }
 
 /// `TP_PROTO(struct task_struct *p, …)`; fires for each thread, the last one counts.

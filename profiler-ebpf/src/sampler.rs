@@ -5,6 +5,7 @@ use crate::{
     maps::{self, setting},
     registers,
     task::Task,
+    walk,
 };
 use aya_ebpf::{
     EbpfContext as _,
@@ -41,6 +42,8 @@ pub fn sample(ctx: &PerfEventContext) -> Option<u32> {
     }
     let stop = take_user_registers(ctx, scratch, task, user_mode);
     if stop.is_none() {
+        // SAFETY: as in `begin`.
+        unsafe { (*scratch).outdated = u64::from(walk::is_outdated(scratch, task)) };
         maps::tail_call_walk(ctx);
         emit::end(scratch, Outcome::TailCall);
         return None;

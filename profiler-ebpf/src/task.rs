@@ -1,7 +1,10 @@
 //! Facts of a task, read at the offsets of [`Config`](profiler_common::config::Config).
 
 use crate::{maps::setting, read};
-use profiler_common::config::UNIFIED;
+use profiler_common::{
+    config::UNIFIED,
+    unwind::place::{BY_CHANGES, BY_SIZE, Stamp},
+};
 
 /// `PF_KTHREAD`.
 const KERNEL_THREAD: u32 = 0x0020_0000;
@@ -37,6 +40,24 @@ impl Task {
     #[inline(always)]
     pub fn has_memory(self) -> bool {
         read::kernel::<u64>(self.0 + u64::from(setting!(task_mm))) != Some(0)
+    }
+
+    /// Executable pages of its memory, as a [`Stamp`].
+    #[inline(always)]
+    pub fn size_stamp(self) -> Option<Stamp> {
+        let memory: u64 = read::kernel(self.0 + u64::from(setting!(task_mm)))?;
+        Some(read::kernel::<u64>(memory + u64::from(setting!(mm_exec_vm)))? | BY_SIZE)
+    }
+
+    /// Changes of its memory, as a [`Stamp`]; none where the kernel does not count them.
+    #[inline(always)]
+    pub fn changes_stamp(self) -> Option<Stamp> {
+        let offset = setting!(mm_lock_seq);
+        if offset == 0 {
+            return None;
+        }
+        let memory: u64 = read::kernel(self.0 + u64::from(setting!(task_mm)))?;
+        Some(u64::from(read::kernel::<u32>(memory + u64::from(offset))?) | BY_CHANGES)
     }
 
     /// Start time of the process, nanoseconds of CLOCK_BOOTTIME.

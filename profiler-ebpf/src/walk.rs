@@ -4,13 +4,18 @@ use crate::{
     copy, emit,
     maps::{self, PROCESSES},
     tables::{self, Running},
+    task::Task,
 };
 use aya_ebpf::programs::PerfEventContext;
 use profiler_common::{
     limits::{FRAMES_PER_PROGRAM, MAX_TAIL_CALLS},
     outcome::UnwindStop,
     record::Scratch,
-    unwind::{Cursor, place::ProcessEntry, step},
+    unwind::{
+        Cursor,
+        place::{BY_CHANGES, ProcessEntry},
+        step,
+    },
 };
 
 #[cfg(bpf_target_arch = "aarch64")]
@@ -52,14 +57,35 @@ pub fn walk(ctx: &PerfEventContext) -> Option<u32> {
     None
 }
 
-/// What is known of the sampled process.
+/// What is known of the sampled process and still holds.
 #[inline(always)]
 fn process(scratch: *const Scratch) -> Option<*const ProcessEntry> {
+    // SAFETY: as in `walk`.
+    if unsafe { (*scratch).outdated } != 0 { None } else { entry(scratch) }
+}
+
+/// What the agent told of the sampled process.
+#[inline(always)]
+fn entry(scratch: *const Scratch) -> Option<*const ProcessEntry> {
     // SAFETY: as in `walk`.
     let (tgid, start_ns) = unsafe { ((*scratch).header.tgid, (*scratch).header.start_ns) };
     let process = PROCESSES.get_ptr(&tgid)?;
     // SAFETY: a map value.
     if unsafe { (*process).start_ns } == start_ns { Some(process) } else { None }
+}
+
+/// Whether the mappings are others than those told. Not when the agent has had its chances: outdated rows are better
+/// than no rows.
+#[inline(always)]
+pub fn is_outdated(scratch: *const Scratch, task: Task) -> bool {
+    let Some(process) = entry(scratch) else { return false };
+    // SAFETY: a map value.
+    let stamp = unsafe { (*process).stamp };
+    if stamp == 0 {
+        return false;
+    }
+    let now = if stamp & BY_CHANGES == 0 { task.size_stamp() } else { task.changes_stamp() };
+    now != Some(stamp) && copy::has_room(scratch)
 }
 
 /// Records the program counter as the next frame.

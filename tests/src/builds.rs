@@ -23,11 +23,13 @@ impl Start {
     #[must_use]
     pub fn below_main(self, mut links: Vec<Link>) -> Vec<Link> {
         links.extend(functions(&["main"]));
+        // Newer libraries have a function of their own in between, which they do not export.
+        let between = || Link::Perhaps(&["__libc_start_call_main", "libc.so.6+"]);
+        let glibc = || [vec![between()], functions(&["__libc_start_main", "_start"])].concat();
         links.extend(match self {
-            Self::Glibc => [Link::Module("libc.so.6"), Link::Function("_start".into())],
-            Self::GlibcStatic => [Link::Runtime(&["__libc_start"]), Link::Function("_start".into())],
-            Self::Musl => [Link::Module("libc.so"), Link::Rest],
-            Self::MuslStatic => [Link::Runtime(&["libc_start_main"]), Link::Rest],
+            Self::Glibc | Self::GlibcStatic => glibc(),
+            Self::Musl => vec![Link::Module("libc.so"), Link::Rest],
+            Self::MuslStatic => vec![Link::Runtime(&["libc_start_main"]), Link::Rest],
         });
         links
     }

@@ -9,6 +9,8 @@ use std::fmt::Write as _;
 pub enum Link {
     /// This function; `name.cold`, where a compiler moves a part of it to, is the function, too.
     Function(String),
+    /// One of these functions: what it is called depends on the host.
+    OneOf(Vec<String>),
     /// A function whose name begins like this: compilers decorate it.
     Like(String),
     /// One frame or more inside a module whose file name begins like this.
@@ -33,6 +35,7 @@ impl Link {
         !frame.kernel
             && match self {
                 Self::Function(name) => frame.name == *name || frame.name.strip_suffix(".cold") == Some(name),
+                Self::OneOf(names) => names.contains(&frame.name),
                 Self::Like(prefix) => begins(&[prefix]),
                 Self::Module(prefix) => frame.module.starts_with(prefix),
                 Self::Runtime(prefixes) | Self::Perhaps(prefixes) => begins(prefixes),
@@ -43,7 +46,7 @@ impl Link {
     /// Fewest and most frames.
     fn frames(&self) -> (usize, usize) {
         match self {
-            Self::Function(_) | Self::Like(_) => (1, 1),
+            Self::Function(_) | Self::OneOf(_) | Self::Like(_) => (1, 1),
             Self::Module(_) | Self::Runtime(_) => (1, usize::MAX),
             Self::Perhaps(_) | Self::Rest => (0, usize::MAX),
         }

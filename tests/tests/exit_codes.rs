@@ -335,6 +335,17 @@ fn the_commands_own_status_is_passed_on() {
     ended(&["record", "--", script.to_str().unwrap()]).with(127, &[script.to_str().unwrap()]);
 }
 
+/// It would hold standard error open for ever.
+#[test]
+fn a_recording_that_cannot_start_leaves_no_command_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let object = folder.path().join("object");
+    std::fs::write(&object, "no object\n").unwrap();
+    let mut record = agent();
+    record.env("PROFILER_BPF_OBJECT", &object).args(["record", "--", "true"]);
+    end(&mut record).with(77, &["cannot load the kernel programs"]);
+}
+
 /// The command's status also counts when there is an output file, which is written all the same.
 #[test]
 fn a_failing_command_is_recorded_all_the_same() {

@@ -38,37 +38,31 @@ fn assert_whole(mode: &str, life_ms: u32, seconds: u32, percent: f64) {
 }
 
 #[test]
-#[ignore = "long form"]
 fn executed_programs_of_50_ms() {
     assert_whole("exec", 50, 5, 95.0);
 }
 
 #[test]
-#[ignore = "long form"]
 fn executed_programs_of_200_ms() {
     assert_whole("exec", 200, 5, 99.0);
 }
 
 #[test]
-#[ignore = "long form"]
 fn executed_programs_of_1_s() {
     assert_whole("exec", 1000, 11, 99.9);
 }
 
 #[test]
-#[ignore = "long form"]
 fn forked_processes_of_50_ms() {
     assert_whole("fork", 50, 5, 95.0);
 }
 
 #[test]
-#[ignore = "long form"]
 fn forked_processes_of_200_ms() {
     assert_whole("fork", 200, 5, 99.0);
 }
 
 #[test]
-#[ignore = "long form"]
 fn forked_processes_of_1_s() {
     assert_whole("fork", 1000, 11, 99.9);
 }

@@ -32,7 +32,6 @@ fn hand(folder: &Path) -> Vec<Job> {
 }
 
 #[test]
-#[ignore = "long form"]
 fn hand_written_functions_have_whole_stacks() {
     let _alone = ONE_AT_A_TIME.lock();
     let folder = tempfile::tempdir().unwrap();
@@ -41,7 +40,6 @@ fn hand_written_functions_have_whole_stacks() {
 
 /// Functions of some ten instructions, called millions of times: most samples are in a prologue or an epilogue.
 #[test]
-#[ignore = "long form"]
 fn prologues_and_epilogues_have_whole_stacks() {
     let _alone = ONE_AT_A_TIME.lock();
     let folder = tempfile::tempdir().unwrap();

@@ -81,13 +81,11 @@ fn assert_whole(variants: &[Variant], seconds: &str) {
 }
 
 #[test]
-#[ignore = "long form"]
 fn every_build_of_a_program_has_whole_stacks() {
     assert_whole(VARIANTS, SHORT);
 }
 
 #[test]
-#[ignore = "long form"]
 fn shares_are_exact_900_deep() {
     assert_whole(
         &[variant("gcc -O2", Start::Glibc, 900), variant("clang -O2 -static-pie", Start::GlibcStatic, 900)],
@@ -110,7 +108,6 @@ fn every_build_has_whole_stacks_900_deep() {
 
 /// Without symbols a frame is `program+0x…`; the file before stripping knows what that is.
 #[test]
-#[ignore = "long form"]
 fn a_stripped_program_has_whole_stacks() {
     let _alone = ONE_AT_A_TIME.lock();
     let folder = tempfile::tempdir().unwrap();
@@ -129,7 +126,6 @@ fn a_stripped_program_has_whole_stacks() {
 
 /// Names come from the debug file beside the program, found by `.gnu_debuglink`.
 #[test]
-#[ignore = "long form"]
 fn a_stripped_program_with_a_debug_file_has_named_stacks() {
     let _alone = ONE_AT_A_TIME.lock();
     let folder = tempfile::tempdir().unwrap();

@@ -21,7 +21,6 @@ fn job(folder: &Path, name: &str, build: &str, start: Start) -> Job {
 
 /// The second library comes where the first was, with other frames at the same addresses.
 #[test]
-#[ignore = "long form"]
 fn libraries_opened_and_closed_in_a_loop_have_whole_stacks() {
     let _alone = ONE_AT_A_TIME.lock();
     let folder = tempfile::tempdir().unwrap();
@@ -45,7 +44,6 @@ fn libraries_opened_and_closed_in_a_loop_have_whole_stacks() {
 }
 
 #[test]
-#[ignore = "long form"]
 fn deleted_chrooted_and_hidden_programs_have_whole_stacks() {
     let _alone = ONE_AT_A_TIME.lock();
     let folder = tempfile::tempdir().unwrap();
@@ -72,7 +70,6 @@ fn deleted_chrooted_and_hidden_programs_have_whole_stacks() {
 
 /// Parents go on after vfork, posix_spawn and fork; each child is the program anew and lives 50 ms.
 #[test]
-#[ignore = "long form"]
 fn children_and_their_parents_have_whole_stacks() {
     let _alone = ONE_AT_A_TIME.lock();
     let folder = tempfile::tempdir().unwrap();

@@ -7,7 +7,6 @@ use profiler_tests::rows;
 
 /// Below forty functions from all over the file. Its table takes seconds to build; the program is known by then.
 #[test]
-#[ignore = "long form"]
 fn two_and_a_half_million_rows_are_whole_stacks() {
     let folder = tempfile::tempdir().unwrap();
     let program = rows::compile(folder.path(), &["-rdynamic", "-ldl"]);

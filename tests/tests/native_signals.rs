@@ -4,14 +4,32 @@ use profiler_tests::batch::{Batch, Job};
 use profiler_tests::builds::{Start, compile};
 use profiler_tests::chain::{Chain, Link, functions};
 
-/// What a handler returns to, and what it interrupted, when that was in the C library.
-fn library(start: Start) -> Link {
+/// What a handler returns to: a function of the C library that begins with the system call, and that only its full
+/// symbol table has.
+fn restorer(start: Start) -> Link {
     match start {
-        Start::Glibc => Link::Module("libc.so.6"),
-        // A return address belongs to the instruction before it, but a handler's return address is a function's first:
-        // what is before `__restore_rt` has no name.
-        _ => Link::Runtime(&["signals", "__restore_rt", "__pthread_kill", "gsignal", "raise", "kill", "__kill"]),
+        Start::Glibc => Link::OneOf(vec!["__restore_rt".to_owned(), format!("libc.so.6+{:#x}", restorer_address())]),
+        _ => Link::Function("__restore_rt".to_owned()),
     }
+}
+
+/// Where `mov $SYS_rt_sigreturn, %rax; syscall` lies in this host's C library.
+fn restorer_address() -> usize {
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("this process's mappings");
+    let mapping = maps.lines().find(|line| line.ends_with("/libc.so.6")).expect("a mapped C library");
+    let library = std::fs::read(&mapping[mapping.find('/').expect("a path")..]).expect("the C library");
+    let code = [0x48, 0xc7, 0xc0, 15, 0, 0, 0, 0x0f, 0x05];
+    // Its text lies in memory as it does in the file.
+    library.windows(code.len()).position(|window| window == code).expect("a restorer")
+}
+
+/// What a handler returns to, and the library's functions that sent the signal.
+fn sent(start: Start) -> [Link; 2] {
+    let library = match start {
+        Start::Glibc => Link::Module("libc.so.6"),
+        _ => Link::Runtime(&["__pthread_kill", "gsignal", "raise", "kill", "__kill"]),
+    };
+    [restorer(start), library]
 }
 
 fn chains(start: Start) -> Vec<Chain> {
@@ -19,9 +37,10 @@ fn chains(start: Start) -> Vec<Chain> {
     let [interrupted, handler] =
         [&["interrupted", "caller"], &["on_alternate", "on_trap"]].map(|names| functions(names));
     let burn = functions(&["burn"]);
-    let alternate = [&burn[..], &handler, &[library(start)], &interrupted].concat();
-    let nested = [functions(&["burn", "on_nested"]), vec![library(start)], handler, vec![library(start)], interrupted];
-    let on_stack = [functions(&["burn", "on_stack"]), vec![library(start)], functions(&["caller"])];
+    let alternate = [&burn[..], &handler, &[restorer(start)], &interrupted].concat();
+    let raised = [functions(&["burn", "on_nested"]), sent(start).to_vec()].concat();
+    let nested = [raised, handler, vec![restorer(start)], interrupted];
+    let on_stack = [functions(&["burn", "on_stack"]), sent(start).to_vec(), functions(&["caller"])];
     vec![
         Chain::of(&["burn_alternate"], below(alternate)),
         Chain::of(&["burn_nested"], below(nested.concat())),
@@ -30,7 +49,6 @@ fn chains(start: Start) -> Vec<Chain> {
 }
 
 #[test]
-#[ignore = "long form"]
 fn handlers_have_whole_stacks_down_to_what_they_interrupted() {
     let folder = tempfile::tempdir().unwrap();
     let builds = [

@@ -20,31 +20,26 @@ fn assert_whole(load: fn() -> Load) {
 }
 
 #[test]
-#[ignore = "long form"]
 fn python_has_whole_stacks() {
     assert_whole(programs::python);
 }
 
 #[test]
-#[ignore = "long form"]
 fn postgresql_has_whole_stacks() {
     assert_whole(programs::postgresql);
 }
 
 #[test]
-#[ignore = "long form"]
 fn redis_has_whole_stacks() {
     assert_whole(programs::redis);
 }
 
 #[test]
-#[ignore = "long form"]
 fn git_has_whole_stacks() {
     assert_whole(programs::git);
 }
 
 #[test]
-#[ignore = "long form"]
 fn cc1_has_whole_stacks() {
     assert_whole(programs::cc1);
 }

@@ -159,8 +159,9 @@ impl Btf {
 }
 
 /// Structs that are looked up; the index holds no others.
-const WANTED: [&str; 8] = [
+const WANTED: [&str; 9] = [
     "task_struct",
+    "mm_struct",
     "signal_struct",
     "css_set",
     "cgroup_subsys_state",

@@ -123,6 +123,12 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Event> {
     }
 }
 
+/// Head of a record that is a sample, however little sense the rest makes.
+pub(crate) fn sample_header(bytes: &[u8]) -> Option<SampleHeader> {
+    let (header, _) = SampleHeader::read_from_prefix(bytes).ok()?;
+    (header.kind == record::SAMPLE).then_some(header)
+}
+
 fn decode_sample(bytes: &[u8]) -> Option<Sample> {
     let (header, rest) = SampleHeader::read_from_prefix(bytes).ok()?;
     let (kernel, user) = (header.kernel_frames as usize, header.user_frames as usize);
@@ -174,6 +180,8 @@ mod tests {
     #[test]
     fn refuses_counts_beyond_the_record() {
         assert!(decode(header(0, 1).as_bytes()).is_none());
+        assert_eq!(sample_header(header(0, 1).as_bytes()), Some(header(0, 1)));
+        assert_eq!(sample_header(&[9; 200]), None);
         assert!(decode(header(u32::MAX, 0).as_bytes()).is_none());
         assert!(decode(&[9, 0, 0, 0]).is_none());
         assert!(decode(&[1]).is_none());

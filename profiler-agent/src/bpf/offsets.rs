@@ -20,6 +20,8 @@ pub fn config(btf: &Btf, hierarchies: &Hierarchies) -> Result<Config, BtfError> 
         user_regs_padded: if cfg!(target_arch = "x86_64") { user_regs - 16 } else { user_regs },
         task_flags: btf.offset("task_struct", "flags")?,
         task_mm: btf.offset("task_struct", "mm")?,
+        mm_exec_vm: btf.offset("mm_struct", "exec_vm")?,
+        mm_lock_seq: btf.offset("mm_struct", "mm_lock_seq").unwrap_or(0),
         task_pid: btf.offset("task_struct", "pid")?,
         task_tgid: btf.offset("task_struct", "tgid")?,
         task_group_leader: btf.offset("task_struct", "group_leader")?,

@@ -156,7 +156,13 @@ impl Polling {
                     events.push(Event::Sample(sample));
                 }
                 Some(event) => events.push(event),
-                None => malformed += 1,
+                None => match event::sample_header(&record) {
+                    Some(header) => {
+                        note(&mut sequences, header.cpu, header.sequence);
+                        malformed += 1;
+                    }
+                    None => self.lost = true,
+                },
             }
         }
         let mut pending = self.ledger.receive(&sequences, count + malformed);

@@ -42,17 +42,20 @@ impl Mappings {
     #[must_use]
     pub(super) fn new(mappings: impl IntoIterator<Item = Mapping>) -> Self {
         let mut all = Self::default();
-        mappings.into_iter().for_each(|mapping| all.insert(mapping));
+        for mapping in mappings {
+            all.insert(mapping);
+        }
         all
     }
 
-    /// Maps over whatever was there.
-    pub(super) fn insert(&mut self, mapping: Mapping) {
+    /// Maps over whatever was there; whether that was another file.
+    pub(super) fn insert(&mut self, mapping: Mapping) -> bool {
         if mapping.start >= mapping.end {
-            return;
+            return false;
         }
         let first = self.0.partition_point(|other| other.end <= mapping.start);
         let last = self.0.partition_point(|other| other.start < mapping.end);
+        let replaces = self.0.get(first..last).is_some_and(|below| below.iter().any(|other| other.key != mapping.key));
         let mut replacement = Vec::with_capacity(3);
         if let Some(left) = self.0.get(first).filter(|other| first < last && other.start < mapping.start) {
             replacement.push(Mapping { end: mapping.start, ..left.clone() });
@@ -67,6 +70,7 @@ impl Mappings {
         if self.0.len() + replacement.len() <= MAX_MAPPINGS + (last - first) {
             self.0.splice(first..last, replacement);
         }
+        replaces
     }
 
     /// The mapping that holds an address.
@@ -135,7 +139,7 @@ mod tests {
     #[test]
     fn a_new_mapping_cuts_the_ones_below() {
         let mut mappings = Mappings::new([mapping(0x1000, 0x5000, 1), mapping(0x6000, 0x7000, 2)]);
-        mappings.insert(mapping(0x2000, 0x3000, 3));
+        assert!(mappings.insert(mapping(0x2000, 0x3000, 3)));
         assert_eq!(
             ranges(&mappings),
             [
@@ -145,11 +149,12 @@ mod tests {
                 (0x6000, 0x7000, 2, 0x6000)
             ]
         );
-        mappings.insert(mapping(0x1800, 0x6800, 4));
+        assert!(mappings.insert(mapping(0x1800, 0x6800, 4)));
         assert_eq!(
             ranges(&mappings),
             [(0x1000, 0x1800, 1, 0x1000), (0x1800, 0x6800, 4, 0x1800), (0x6800, 0x7000, 2, 0x6800)]
         );
+        assert!(!mappings.insert(mapping(0x1800, 0x6800, 4)) && !mappings.insert(mapping(0x8000, 0x9000, 5)));
         assert_eq!(mappings.find_mut(0x17ff).unwrap().key.inode, 1);
         assert_eq!(mappings.find_mut(0x1800).unwrap().key.inode, 4);
         assert!(mappings.find_mut(0x7000).is_none());

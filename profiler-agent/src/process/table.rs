@@ -124,13 +124,13 @@ impl ProcessTable {
         Some(key)
     }
 
-    /// An executable file was mapped.
-    pub fn mmap(&mut self, event: MmapEvent) {
-        let Some(&key) = self.current.get(&event.tgid) else { return };
-        let Some(process) = self.processes.get_mut(&key) else { return };
+    /// An executable file was mapped: by which process, if it is known, and whether another one was there before.
+    pub fn mmap(&mut self, event: MmapEvent) -> Option<(ProcessKey, bool)> {
+        let key = *self.current.get(&event.tgid)?;
+        let process = self.processes.get_mut(&key)?;
         self.changed.insert(key);
         process.mappings_number = 0;
-        process.mappings.insert(Mapping {
+        let replaces = process.mappings.insert(Mapping {
             start: event.start,
             end: event.end,
             file_offset: event.file_offset,
@@ -139,6 +139,7 @@ impl ProcessTable {
             mapped_after_s: self.names.unix_seconds(event.time_ns),
             executable: None,
         });
+        Some((key, replaces))
     }
 
     /// Events went missing: the mappings of each process are looked at again when they are needed.

@@ -75,13 +75,20 @@ impl Command {
     }
 }
 
+/// Ends with the agent as long as it has not become the command.
+fn wait_stopped() -> rustix::io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    rustix::process::kill_process(rustix::process::getpid(), Signal::STOP)?;
+    rustix::process::set_parent_process_death_signal(None)
+}
+
 /// The launcher: stops until the recording has begun, then becomes the command.
 #[must_use]
 pub fn launch(command: &[OsString]) -> Failure {
     let Some((program, arguments)) = command.split_first() else {
         return Failure { code: exit::USAGE, message: "no command".into() };
     };
-    if let Err(error) = rustix::process::kill_process(rustix::process::getpid(), Signal::STOP) {
+    if let Err(error) = wait_stopped() {
         return Failure { code: exit::FAILED, message: format!("cannot wait for the recording: {error}") };
     }
     let error = std::process::Command::new(program).args(arguments).exec();

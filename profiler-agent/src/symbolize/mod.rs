@@ -7,11 +7,13 @@
 //! Each kind of executable has sources in an order ([`source::openers`]); one is asked for what those before it left
 //! open.
 
+mod aliases;
 mod arena;
 mod code_spans;
 mod debuginfo;
 mod debuginfod;
 pub(crate) mod demangle;
+mod exported;
 mod go;
 mod growing;
 mod jit;

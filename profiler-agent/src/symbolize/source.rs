@@ -1,8 +1,8 @@
 //! Where names come from: each source is asked for what those before it left open.
 
-use super::debuginfo::{self, Budget};
+use super::debuginfo::Budget;
 use super::debuginfod::Debuginfod;
-use super::{go, jit, kernel, symbol_table};
+use super::{exported, go, jit, kernel};
 use crate::process::{Executable, ExecutableKind};
 use crate::telemetry::metrics::Metrics;
 use std::cell::Cell;
@@ -78,7 +78,7 @@ pub(super) type Opener = fn(&Executable, &Context) -> Result<Box<dyn Source>, No
 /// The sources of an executable in the order in which they are asked.
 pub(super) fn openers(kind: &ExecutableKind) -> &'static [Opener] {
     match kind {
-        ExecutableKind::Elf { .. } => &[go::open, debuginfo::open, symbol_table::open],
+        ExecutableKind::Elf { .. } => &[go::open, exported::debug_info, exported::symbols],
         ExecutableKind::Kernel => &[kernel::open],
         ExecutableKind::Jit(_) => &[jit::open],
         ExecutableKind::Anonymous | ExecutableKind::Unmapped | ExecutableKind::Refused(_) => &[],

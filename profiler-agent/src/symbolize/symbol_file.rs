@@ -3,7 +3,10 @@
 //! Why a copy: the symbolizer maps files. One that is cut short or written to while it is mapped would kill the agent
 //! (SIGBUS) or change under it. Nobody else can reach the copy, and it holds nothing but functions and names. It is
 //! made in pieces and keeps the holes of sparse files: what a hostile file costs is what it holds on disk.
+//!
+//! Of several names of one address only the first in the order of [`Rank`] counts.
 
+use super::aliases::Rank;
 use crate::process::Refusal;
 use object::elf::{self as format, FileHeader32, FileHeader64};
 use object::read::elf::{FileHeader, SectionHeader, Sym};
@@ -17,6 +20,10 @@ const MAX_FUNCTIONS: usize = 2_000_000;
 const MAX_NAME_TABLE_BYTES: u64 = 256 << 20;
 /// Bytes of the symbol tables that are looked through.
 const MAX_SYMBOL_TABLE_BYTES: u64 = 256 << 20;
+/// Symbols that share an address with another: the others are left as they are.
+const MAX_ALIASES: usize = 100_000;
+/// Bytes of a name that are compared with another.
+const MAX_ALIAS_BYTES: usize = 512;
 /// Section headers looked at.
 const MAX_SECTIONS: u32 = 65_536;
 /// Bytes read at a time: a multiple of both symbol sizes and of a page.
@@ -43,6 +50,8 @@ pub(super) enum Table {
     Full,
     /// `.dynsym`: what other files may call.
     Dynamic,
+    /// The same without what has no size: it may be anything up to the next one.
+    Exported,
 }
 
 /// Copies the symbols; none in the file is not an error.
@@ -89,15 +98,17 @@ fn extract_class<'data, H: FileHeader<Endian = Endianness>, R: ReadRef<'data>>(
     let sections = if count == 0 { Ok(Default::default()) } else { header.section_headers(endian, data) };
     let kind = match table {
         Table::Full => format::SHT_SYMTAB,
-        Table::Dynamic => format::SHT_DYNSYM,
+        Table::Dynamic | Table::Exported => format::SHT_DYNSYM,
     };
     let found = sections.iter().copied().flatten().find(|section| section.sh_type(endian) == kind);
-    if let Some(table) = found {
-        let names = sections.iter().copied().flatten().nth(table.sh_link(endian) as usize);
+    if let Some(section) = found {
+        let names = sections.iter().copied().flatten().nth(section.sh_link(endian) as usize);
         let names = Part::of(names.ok_or(Refusal::Malformed)?, endian, MAX_NAME_TABLE_BYTES)?;
-        copy.symbols::<H::Sym>(source, Part::of(table, endian, MAX_SYMBOL_TABLE_BYTES)?, endian, names.bytes)?;
-        if copy.functions > 0 {
+        let symbols = Part::of(section, endian, MAX_SYMBOL_TABLE_BYTES)?;
+        copy.symbols::<H::Sym>(source, symbols, endian, names.bytes, table == Table::Exported)?;
+        if !copy.starts.is_empty() {
             copy.names(source, names).map_err(|_| Refusal::TooLarge)?;
+            copy.hide_aliases().map_err(|_| Refusal::TooLarge)?;
         }
     }
     copy.finish().map_err(|_| Refusal::TooLarge)
@@ -108,7 +119,10 @@ struct Copy {
     file: File,
     /// Where the next byte goes.
     at: u64,
-    functions: usize,
+    /// Address of each symbol and its number.
+    starts: Vec<(u64, u32)>,
+    /// Symbols that do not count.
+    hidden: usize,
     names_at: u64,
     names_bytes: u64,
 }
@@ -117,7 +131,7 @@ impl Copy {
     /// Room for the header, then the null symbol.
     fn new() -> std::io::Result<Self> {
         let file = File::from(rustix::fs::memfd_create("profiler-symbols", rustix::fs::MemfdFlags::CLOEXEC)?);
-        Ok(Self { file, at: HEADER_BYTES + SYMBOL_BYTES, functions: 0, names_at: 0, names_bytes: 0 })
+        Ok(Self { file, at: HEADER_BYTES + SYMBOL_BYTES, starts: Vec::new(), hidden: 0, names_at: 0, names_bytes: 0 })
     }
 
     fn append(&mut self, bytes: &[u8]) -> std::io::Result<()> {
@@ -133,6 +147,7 @@ impl Copy {
         table: Part,
         endian: Endianness,
         names_bytes: u64,
+        with_size: bool,
     ) -> Result<(), Refusal> {
         let mut piece = vec![0; PIECE_BYTES.min(table.bytes) as usize];
         let mut found = Vec::new();
@@ -142,13 +157,17 @@ impl Copy {
             let whole = piece.len() - piece.len() % size_of::<S>();
             let symbols = object::pod::slice_from_all_bytes::<S>(&piece[..whole]).map_err(|()| Refusal::Malformed)?;
             found.clear();
-            for symbol in symbols.iter().filter(|symbol| is_function(*symbol, endian)) {
+            let counts = |symbol: &&S| {
+                let has_size = symbol.st_size(endian).into() > 0;
+                is_function(*symbol, endian) && (has_size || !with_size)
+            };
+            for symbol in symbols.iter().filter(counts) {
                 if u64::from(symbol.st_name(endian)) < names_bytes {
                     push(&mut found, symbol, endian);
-                    self.functions += 1;
+                    self.starts.push((symbol.st_value(endian).into(), self.starts.len() as u32));
                 }
             }
-            if self.functions > MAX_FUNCTIONS {
+            if self.starts.len() > MAX_FUNCTIONS {
                 return Err(Refusal::TooLarge);
             }
             self.append(&found).map_err(|_| Refusal::TooLarge)?;
@@ -172,13 +191,49 @@ impl Copy {
         self.append(&[0])
     }
 
+    /// Leaves one symbol of each address. It is as large as the largest.
+    fn hide_aliases(&mut self) -> std::io::Result<()> {
+        self.starts.sort_unstable();
+        let mut left = MAX_ALIASES;
+        for group in self.starts.chunk_by(|(one, _), (other, _)| one == other).filter(|group| group.len() > 1) {
+            if group.len() > left {
+                break;
+            }
+            left -= group.len();
+            let (first, size) = self.first(group)?;
+            self.file.write_all_at(&size.to_le_bytes(), symbol_at(first) + 16)?;
+            for &(_, number) in group.iter().filter(|(_, number)| *number != first) {
+                self.file.write_all_at(&format::SHN_UNDEF.0.to_le_bytes(), symbol_at(number) + 6)?;
+                self.hidden += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// The symbol of some that is shown, and the largest size of all.
+    fn first(&self, group: &[(u64, u32)]) -> std::io::Result<(u32, u64)> {
+        let mut ranks = Vec::with_capacity(group.len());
+        let mut largest = 0;
+        for &(_, number) in group {
+            let (mut symbol, mut name) = ([0; SYMBOL_BYTES as usize], [0; MAX_ALIAS_BYTES]);
+            self.file.read_exact_at(&mut symbol, symbol_at(number))?;
+            let [n0, n1, n2, n3, kind, .., s0, s1, s2, s3, s4, s5, s6, s7] = symbol;
+            largest = largest.max(u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]));
+            let name_at = u64::from(u32::from_le_bytes([n0, n1, n2, n3]));
+            let read = self.file.read_at(&mut name, self.names_at + name_at)?;
+            let name = name[..read].split(|byte| *byte == 0).next().unwrap_or_default();
+            ranks.push((Rank::new(name, format::SymbolBind(kind >> 4)), number));
+        }
+        Ok((ranks.into_iter().min().map_or(0, |(_, number)| number), largest))
+    }
+
     /// Writes the section names, the section headers and the file's header: little-endian ELF64.
     fn finish(mut self) -> std::io::Result<SymbolFile> {
         let section_names_at = self.at;
         self.append(SECTION_NAMES)?;
         self.at = self.at.next_multiple_of(8);
         let headers_at = self.at;
-        let symbols_bytes = SYMBOL_BYTES * (self.functions as u64 + 1);
+        let symbols_bytes = SYMBOL_BYTES * (self.starts.len() as u64 + 1);
         let sections = [
             section(0, format::SHT_NULL, 0, 0, 0, 0),
             section(1, format::SHT_NOBITS, 0, 0, 0, 0),
@@ -189,8 +244,13 @@ impl Copy {
         self.append(&sections.concat())?;
         self.file.write_all_at(&header(headers_at, sections.len() as u16), 0)?;
         let bytes = self.file.metadata().map(|metadata| std::os::unix::fs::MetadataExt::blocks(&metadata) * 512)?;
-        Ok(SymbolFile { file: self.file, functions: self.functions, bytes })
+        Ok(SymbolFile { file: self.file, functions: self.starts.len() - self.hidden, bytes })
     }
+}
+
+/// Where a symbol lies.
+fn symbol_at(number: u32) -> u64 {
+    HEADER_BYTES + SYMBOL_BYTES * (u64::from(number) + 1)
 }
 
 fn is_function<S: Sym<Endian = Endianness>>(symbol: &S, endian: Endianness) -> bool {

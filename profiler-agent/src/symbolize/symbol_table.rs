@@ -1,5 +1,6 @@
 //! Functions of ELF symbol tables: of the file itself, of its separate debug info, of `.gnu_debugdata`.
 
+use super::aliases::without_version;
 use super::source::{Answer, Context, NotOpened, RawName, RawSite, Source};
 use super::symbol_file::{self, SymbolFile, Table};
 use super::{debuginfo, source};
@@ -21,7 +22,7 @@ struct Symbols {
 }
 
 /// The tables of an executable; each is asked for what those before it do not know.
-struct SymbolTables(Vec<Symbols>);
+pub(super) struct SymbolTables(Vec<Symbols>);
 
 /// The symbol tables of an executable. `.symtab` has all functions; without one, what is left is put together.
 ///
@@ -30,6 +31,13 @@ struct SymbolTables(Vec<Symbols>);
 pub(super) fn open(executable: &Executable, context: &Context) -> Result<Box<dyn Source>, NotOpened> {
     let tables = tables(executable, context).map_err(NotOpened::Never)?;
     Ok(Box::new(SymbolTables(tables.into_iter().map(|(_, copy)| Symbols::new(copy)).collect())))
+}
+
+/// What an executable exports, where it is said how far each function goes; none without any.
+pub(super) fn exported(executable: &Executable) -> Option<SymbolTables> {
+    let ExecutableKind::Elf { file, .. } = &executable.kind else { return None };
+    let copy = symbol_file::extract(file, Table::Exported).ok().filter(|copy| copy.functions > 0)?;
+    Some(SymbolTables(vec![Symbols::new(copy)]))
 }
 
 /// Where a symbol table is.
@@ -92,12 +100,12 @@ impl Source for SymbolTables {
 }
 
 /// One that only looks at symbols.
-pub(super) fn symbolizer() -> Symbolizer {
+fn symbolizer() -> Symbolizer {
     Symbolizer::builder().enable_code_info(false).enable_inlined_fns(false).enable_demangling(false).build()
 }
 
-/// Symbol names as the tables have them.
-pub(super) fn names(symbolizer: &Symbolizer, tables: &Tables<'_>, input: Input<&[u64]>) -> Vec<Answer> {
+/// Symbol names as the tables have them, without versions.
+fn names(symbolizer: &Symbolizer, tables: &Tables<'_>, input: Input<&[u64]>) -> Vec<Answer> {
     let count = match input {
         Input::AbsAddr(addresses) | Input::VirtOffset(addresses) | Input::FileOffset(addresses) => addresses.len(),
     };
@@ -115,7 +123,8 @@ pub(super) fn names(symbolizer: &Symbolizer, tables: &Tables<'_>, input: Input<&
         // An offset into the table of names that hits the end of another name.
         Symbolized::Sym(symbol) if symbol.name.is_empty() => Answer::Unknown("unnamed"),
         Symbolized::Sym(symbol) => {
-            let name = RawName::Mangled(symbol.name.into_owned());
+            let name = &symbol.name[..without_version(symbol.name.as_bytes())];
+            let name = RawName::Mangled(name.to_owned());
             Answer::Sites(vec![RawSite { name, file: Arc::from(""), line: 0 }])
         }
         Symbolized::Unknown(Reason::MissingSyms) => Answer::Unknown("no_symbols"),

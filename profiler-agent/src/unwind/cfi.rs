@@ -4,23 +4,31 @@
 //! once for each attempt of the encoder, in order of address; what cannot be said with a [`Rule`] is
 //! [`Rule::UNSUPPORTED`], never something else.
 //!
-//! `.eh_frame` comes first; `.debug_frame` fills the ranges that it lacks. Formats: DWARF 5, section 6.4, and the
+//! `.eh_frame` comes first; `.debug_frame` fills the ranges that it lacks; start-up code, which has neither, is known by
+//! its instructions. Where a CFA is in a register that called functions save, calls have rows of their own. Formats: DWARF 5, section 6.4, and the
 //! Linux Standard Base's chapter on `.eh_frame`.
 
+mod calls;
 mod decoder;
 mod entries;
 mod expression;
+mod image;
 mod layout;
 mod machine;
 mod pieces;
 mod program;
+mod roots;
 mod rows;
+mod startup;
+mod trace;
 
 use super::{Encoder, UnwindTable};
+use calls::Calls;
 use entries::{Entry, Kind, Section};
 use gimli::{BaseAddresses, DebugFrame, EhFrame, EndianSlice, LittleEndian};
 use layout::Layout;
 use profiler_common::unwind::rule::Rule;
+use startup::Startup;
 use std::cmp::Reverse;
 use std::fs::File;
 
@@ -82,16 +90,31 @@ pub fn build_over(
     let layout = layout::read(file)?;
     let bases = BaseAddresses::default().set_eh_frame(layout.eh_frame_address);
     let (eh_frame, debug_frame) = sections(&layout, &bases);
-    let entries = merge(eh_frame.entries(&layout.code)?, debug_frame.entries(&layout.code)?);
+    let mut entries = merge(eh_frame.entries(&layout.code)?, debug_frame.entries(&layout.code)?);
     if entries.is_empty() {
         return Err(NoTable::NoCfi);
     }
+    let startup = Startup::find(&layout, &entries);
+    entries.extend(startup.entries());
+    sort(&mut entries);
     UnwindTable::build(|encoder| {
+        let mut calls = Calls::new(&layout.image, &entries, &eh_frame, &debug_frame);
         let (mut eh_frame, mut debug_frame) = (eh_frame.decoder(), debug_frame.decoder());
         let rows = |push: &mut Push<'_>| {
-            feed(push, &entries, |push, entry, end| match entry.kind() {
-                Kind::EhFrame => eh_frame.rows(entry, end, push),
-                Kind::DebugFrame => debug_frame.rows(entry, end, push),
+            feed(push, &entries, |push, entry, end| {
+                let mut row = (entry.start, Rule::NONE);
+                let mut tell = |address, rule| {
+                    let (start, before) = std::mem::replace(&mut row, (address, rule));
+                    calls.push(start..address, before, push);
+                    push(address, rule);
+                };
+                match entry.kind() {
+                    _ if entry.is_startup() => startup.rows(entry, end, tell),
+                    Kind::EhFrame => eh_frame.rows(entry, end, &mut tell)?,
+                    Kind::DebugFrame => debug_frame.rows(entry, end, &mut tell)?,
+                }
+                calls.push(row.0..end, row.1, push);
+                Ok(())
             })
         };
         over(encoder, Box::new(rows))
@@ -108,7 +131,7 @@ pub(crate) fn functions(file: &File) -> Result<[usize; 2], NoTable> {
 }
 
 fn sections<'a>(
-    layout: &'a Layout,
+    layout: &'a Layout<'a>,
     bases: &'a BaseAddresses,
 ) -> (Section<'a, EhFrame<Bytes<'a>>>, Section<'a, DebugFrame<Bytes<'a>>>) {
     let machine = layout.machine;
@@ -125,9 +148,6 @@ fn sections<'a>(
 
 /// Both sections' entries by address: of several that begin at one, the shortest comes last, and of equals the first.
 fn merge(mut entries: Vec<Entry>, more: Vec<Entry>) -> Vec<Entry> {
-    let sort = |entries: &mut [Entry]| {
-        entries.sort_unstable_by_key(|entry| (entry.start, Reverse((entry.length, entry.place))))
-    };
     sort(&mut entries);
     let known = entries.len();
     for entry in more {
@@ -138,6 +158,10 @@ fn merge(mut entries: Vec<Entry>, more: Vec<Entry>) -> Vec<Entry> {
     }
     sort(&mut entries);
     entries
+}
+
+fn sort(entries: &mut [Entry]) {
+    entries.sort_unstable_by_key(|entry| (entry.start, Reverse((entry.length, entry.place))));
 }
 
 /// Feeds the rows of all entries; each holds until the next one begins.

@@ -3,6 +3,7 @@
 use crate::bpf::{CopiedStack, Sample};
 use profiler_common::limits::MAX_USER_FRAMES;
 use profiler_common::outcome::UnwindStop;
+use profiler_common::unwind::rule::cfa;
 use profiler_common::unwind::{Rule, Stack, step};
 use std::cell::Cell;
 
@@ -35,6 +36,7 @@ pub(crate) fn finish(sample: &mut Sample, mut rule: impl FnMut(u64) -> Lookup) -
         match step::<Native>(cursor, rule, &copied) {
             Ok(caller) => cursor = caller,
             Err(_) if copied.beyond.get() => break UnwindStop::CopyShort,
+            Err(UnwindStop::BadMemory) if leaves_the_stack(&rule) => break UnwindStop::CopyShort,
             Err(stop) => break stop,
         }
         frames.push(cursor.frame());
@@ -44,6 +46,11 @@ pub(crate) fn finish(sample: &mut Sample, mut rule: impl FnMut(u64) -> Lookup) -
     sample.frames = sample.frames.iter().copied().chain(frames).collect();
     sample.stack = None;
     true
+}
+
+/// Whether the caller's frame is on another stack: one is copied.
+fn leaves_the_stack(rule: &Rule) -> bool {
+    matches!(rule.cfa, cfa::GO_SAVED | cfa::GO_CALL | cfa::FP_SWITCH)
 }
 
 struct Copied<'a> {
@@ -76,7 +83,7 @@ mod tests {
     use super::*;
     use profiler_common::record::{SampleHeader, StackHead};
     use profiler_common::unwind::Cursor;
-    use profiler_common::unwind::rule::{cfa, fp};
+    use profiler_common::unwind::rule::fp;
     use profiler_common::unwind::step::{EXACT, INNERMOST};
     use zerocopy::FromZeros as _;
 
@@ -133,6 +140,15 @@ mod tests {
         let mut sample = sample(&[0, 0x150, 0]);
         assert!(finish(&mut sample, rules));
         assert_eq!((sample.user_frames(), sample.header.stop), (&[0x10, 0x150][..], UnwindStop::CopyShort as u32));
+    }
+
+    #[test]
+    fn another_stack_is_not_in_the_copy() {
+        let mut sample = sample(&[0, 0]);
+        sample.stack.as_mut().unwrap().head.cursor.fp = 0x6000;
+        let switch = Rule { cfa: cfa::FP_SWITCH, cfa_offset: 16, ..Rule::NONE };
+        assert!(finish(&mut sample, |_| Lookup::Rule(switch)));
+        assert_eq!((sample.user_frames(), sample.header.stop), (&[0x10][..], UnwindStop::CopyShort as u32));
     }
 
     #[test]

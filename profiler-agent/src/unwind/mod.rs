@@ -11,6 +11,7 @@ pub(crate) mod finish;
 mod origin;
 mod store;
 pub(crate) mod table;
+mod told;
 mod unwinder;
 
 pub use chunks::ChunkMemory;

@@ -3,7 +3,7 @@
 use super::chunks::{ChunkMemory, Chunks, Range};
 use super::table::UnwindTable;
 use profiler_common::unwind::place::{
-    BRANCH_MAPPINGS, Branch, MAX_BRANCHES, MAX_PAGES, MappingEntry, Place, ProcessEntry, kind,
+    BRANCH_MAPPINGS, Branch, MAX_BRANCHES, MAX_PAGES, MappingEntry, Place, ProcessEntry, Stamp, kind,
 };
 use std::io::Result;
 use zerocopy::IntoBytes as _;
@@ -80,6 +80,15 @@ pub(super) struct StoredProcess {
     ranges: Vec<Range>,
     /// Where its branches lie; 0 for one without mappings.
     pub(super) branches: Place,
+    branch_count: u32,
+}
+
+/// A process as the kernel program knows it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Process {
+    pub(super) tgid: u32,
+    pub(super) start_ns: u64,
+    pub(super) stamp: Stamp,
 }
 
 /// Writes tables and processes.
@@ -132,26 +141,35 @@ impl<M: ChunkMemory + ProcessMemory> Store<M> {
 
     /// Tells a process's mappings, sorted and not overlapping. Mappings beyond what the kernel program can search are left
     /// out.
-    pub(super) fn set_process(
-        &mut self,
-        (tgid, start_ns): (u32, u64),
-        mappings: &[MappingEntry],
-    ) -> Result<StoredProcess> {
+    pub(super) fn set_process(&mut self, process: Process, mappings: &[MappingEntry]) -> Result<StoredProcess> {
         let mut stored = StoredProcess::default();
-        if let Err(error) = self.add_mappings((tgid, start_ns), mappings, &mut stored) {
-            self.chunks.memory().forget(tgid);
+        let result = self.add_mappings(mappings, &mut stored).and_then(|()| self.tell(process, &stored));
+        if let Err(error) = result {
+            self.chunks.memory().forget(process.tgid);
             self.free(stored);
             return Err(error);
         }
         Ok(stored)
     }
 
-    fn add_mappings(
-        &mut self,
-        (tgid, start_ns): (u32, u64),
-        mappings: &[MappingEntry],
-        stored: &mut StoredProcess,
-    ) -> Result<()> {
+    /// Tells that mappings are still those told before, or again.
+    pub(super) fn set_stamp(&mut self, process: Process, stored: &StoredProcess) {
+        if let Err(error) = self.tell(process, stored) {
+            tracing::debug!(%error, pid = process.tgid, "cannot tell the kernel program about a process");
+        }
+    }
+
+    fn tell(&mut self, process: Process, stored: &StoredProcess) -> Result<()> {
+        let Process { tgid, start_ns, stamp } = process;
+        let &StoredProcess { branches, branch_count, .. } = stored;
+        if branches == 0 {
+            self.chunks.memory().forget(tgid);
+            return Ok(());
+        }
+        self.chunks.memory().set(tgid, ProcessEntry { start_ns, branches, branch_count, stamp })
+    }
+
+    fn add_mappings(&mut self, mappings: &[MappingEntry], stored: &mut StoredProcess) -> Result<()> {
         let mut branches = Vec::new();
         for mappings in mappings.chunks(BRANCH_MAPPINGS as usize).take(MAX_BRANCHES as usize) {
             let range = self.chunks.store(mappings.as_bytes())?;
@@ -159,15 +177,12 @@ impl<M: ChunkMemory + ProcessMemory> Store<M> {
             branches.push(Branch { start: mappings[0].start, mappings: range.place, count: mappings.len() as u32 });
         }
         if branches.is_empty() {
-            self.chunks.memory().forget(tgid);
             return Ok(());
         }
         let range = self.chunks.store(branches.as_bytes())?;
         stored.ranges.push(range);
-        stored.branches = range.place;
-        self.chunks.commit()?;
-        let entry = ProcessEntry { start_ns, branches: range.place, branch_count: branches.len() as u32 };
-        self.chunks.memory().set(tgid, entry)
+        (stored.branches, stored.branch_count) = (range.place, branches.len() as u32);
+        self.chunks.commit()
     }
 
     /// Frees mappings that no process refers to any more.

@@ -6,19 +6,21 @@
 use super::builder::{Builder, Built};
 use super::chunks::ChunkMemory;
 use super::finish::{Lookup, finish};
-use super::store::{ProcessMemory, Store, StoredProcess, StoredTable, without_rows};
+use super::store::{Process, ProcessMemory, Store, StoredTable, without_rows};
 use super::table::UnwindTable;
+use super::told::{COPIES_FIRST, Mappings, Told};
 use crate::bpf::Sample;
 use crate::process::{CodeAddress, ExecutableKind, ProcessKey, ProcessTable};
 use crate::telemetry::metrics::{Metric, Metrics};
 use profiler_common::outcome::UnwindStop;
+use profiler_common::record::Stamps;
 use profiler_common::unwind::Rule;
 use profiler_common::unwind::place::{MappingEntry, Place, kind};
 use std::collections::{HashMap, HashSet};
+use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::Arc;
+use zerocopy::IntoBytes as _;
 
-/// Stacks of a process that are copied before the kernel program is told about it.
-const COPIES_FIRST: u32 = 4;
 /// How long a table stays that no process uses: the next run of a compiler needs it again.
 const KEEP_UNUSED_NS: u64 = 60_000_000_000;
 /// How long a table stays in the agent's own memory, too: for processes that the kernel program is not told about.
@@ -62,31 +64,6 @@ struct Table {
     hash: [u8; 32],
     rows: u64,
     used_ns: u64,
-}
-
-/// What the kernel program was told of a process, and of those forked from it since.
-#[derive(Debug, Default)]
-struct Mappings {
-    stored: StoredProcess,
-    tables: HashSet<u32>,
-}
-
-/// A process with copied stacks, or one that began with mappings of such a one.
-#[derive(Debug, Default)]
-struct Told {
-    copies: u32,
-    mappings: Option<Arc<Mappings>>,
-}
-
-impl Told {
-    /// Whether the kernel program has to know what it maps.
-    fn matters(&self) -> bool {
-        self.copies >= COPIES_FIRST || self.mappings.is_some()
-    }
-
-    fn uses(&self, table: u32) -> bool {
-        self.mappings.as_ref().is_some_and(|mappings| mappings.tables.contains(&table))
-    }
 }
 
 /// Walks what the kernel program could not, and tells it what it needs.
@@ -162,9 +139,10 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
     }
 
     /// Counts a sample with a copied stack, before its first [`Unwinder::finish`].
-    pub fn copied(&mut self, key: ProcessKey) {
+    pub fn copied(&mut self, key: ProcessKey, stamps: Stamps) {
         let told = self.told.entry(key).or_default();
         told.copies = told.copies.saturating_add(1);
+        (told.stamps, told.fresh) = (Some(stamps), false);
     }
 
     fn lookup(&mut self, code: &CodeAddress) -> Lookup {
@@ -290,10 +268,10 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
         }
         let mappings = self.told.get(&parent).and_then(|parent| parent.mappings.clone());
         match mappings.filter(|mappings| mappings.stored.branches == branches) {
-            Some(mappings) => drop(self.told.insert(child, Told { copies: 0, mappings: Some(mappings) })),
+            Some(mappings) => drop(self.told.insert(child, Told { mappings: Some(mappings), ..Told::default() })),
             None => {
                 // The parent has changed meanwhile: what lies there may be something else soon.
-                self.told.insert(child, Told { copies: COPIES_FIRST, mappings: None });
+                self.told.insert(child, Told { copies: COPIES_FIRST, ..Told::default() });
                 self.stale.insert(child);
             }
         }
@@ -301,10 +279,22 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
 
     /// A process runs a new executable; the kernel program has forgotten it.
     pub fn executed(&mut self, key: ProcessKey) {
-        if let Some(told) = self.told.get_mut(&key).filter(|told| told.copies < COPIES_FIRST)
+        let Some(told) = self.told.get_mut(&key) else { return };
+        (told.stamps, told.fresh, told.in_vain, told.replaced_ns) = (None, true, 0, 0);
+        if told.copies < COPIES_FIRST
             && let Some(mappings) = told.mappings.take()
         {
             self.release(mappings);
+        }
+    }
+
+    /// A process has mapped a file, maybe where another one was.
+    pub fn mapped(&mut self, key: ProcessKey, replaces: bool, time_ns: u64) {
+        if let Some(told) = self.told.get_mut(&key) {
+            (told.stamps, told.in_vain) = (None, 0);
+            if replaces {
+                (told.replaced_ns, told.fresh) = (time_ns, false);
+            }
         }
     }
 
@@ -353,8 +343,17 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
             }
         });
         let Some(told) = self.told.get_mut(&key) else { return };
-        let before = match self.store.set_process((key.tgid, key.start_ns), &entries) {
-            Ok(stored) => told.mappings.replace(Arc::new(Mappings { stored, tables })),
+        let process = Process { tgid: key.tgid, start_ns: key.start_ns, stamp: told.stamp(self.now_ns) };
+        let hash = hash(&entries);
+        let result = match &told.mappings {
+            Some(mappings) if mappings.hash == hash => {
+                told.in_vain += 1;
+                return self.store.set_stamp(process, &mappings.stored);
+            }
+            _ => self.store.set_process(process, &entries),
+        };
+        let before = match result {
+            Ok(stored) => told.mappings.replace(Arc::new(Mappings { stored, tables, hash })),
             Err(error) => {
                 tracing::debug!(%error, pid = key.tgid, "cannot tell the kernel program about a process");
                 told.mappings.take()
@@ -406,4 +405,10 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
         self.metrics.set(Metric::UnwindBytes, "", chunks.bytes() as f64);
         self.metrics.set(Metric::MapUsed, "chunks", chunks.used_ratio());
     }
+}
+
+fn hash(entries: &[MappingEntry]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(entries.as_bytes());
+    hasher.finish()
 }

@@ -39,6 +39,19 @@ pub const fn offset(place: Place) -> u32 {
     place & (CHUNK_BYTES - 1)
 }
 
+/// Tells mappings apart. A library that is put where another one was comes with no event that the kernel program sees.
+/// One stamp is the number of executable pages (`mm_struct.exec_vm`): it changes with nearly all that matters and
+/// seldom else. The other, with [`BY_CHANGES`], is how often any mapping was changed (`mm_struct.mm_lock_seq`, since
+/// Linux 6.4): it is exact, but changes whenever memory is allocated as well. 0 is none.
+pub type Stamp = u64;
+
+/// Set in a stamp of changes.
+pub const BY_CHANGES: Stamp = 1 << 63;
+/// Set in each other stamp, so that none is 0.
+pub const BY_SIZE: Stamp = 1 << 62;
+/// The stamp of no mappings at all.
+pub const OUTDATED: Stamp = BY_SIZE | BY_SIZE >> 1;
+
 /// A process whose mappings are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
@@ -49,6 +62,8 @@ pub struct ProcessEntry {
     pub branches: Place,
     /// How many, at least 1.
     pub branch_count: u32,
+    /// Of the mappings that were told; 0 to go by them in any case.
+    pub stamp: Stamp,
 }
 
 /// Up to [`BRANCH_MAPPINGS`] mappings.
@@ -95,6 +110,6 @@ pub mod kind {
     pub const NO_ROWS: u8 = 2;
 }
 
-const _: () = assert!(size_of::<ProcessEntry>() == 16);
+const _: () = assert!(size_of::<ProcessEntry>() == 24);
 const _: () = assert!(size_of::<Branch>() == 16);
 const _: () = assert!(size_of::<MappingEntry>() == 32);

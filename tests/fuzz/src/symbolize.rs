@@ -1,5 +1,7 @@
 //! Names for frames, without a network: what a debuginfod server sends is read like any other debug file.
 
+#[path = "../../../profiler-agent/src/symbolize/aliases.rs"]
+mod aliases;
 #[path = "../../../profiler-agent/src/symbolize/arena.rs"]
 mod arena;
 #[path = "../../../profiler-agent/src/symbolize/code_spans.rs"]
@@ -9,6 +11,8 @@ mod debuginfo;
 mod debuginfod;
 #[path = "../../../profiler-agent/src/symbolize/demangle.rs"]
 pub(crate) mod demangle;
+#[path = "../../../profiler-agent/src/symbolize/exported.rs"]
+mod exported;
 #[path = "../../../profiler-agent/src/symbolize/go.rs"]
 mod go;
 #[path = "../../../profiler-agent/src/symbolize/growing.rs"]

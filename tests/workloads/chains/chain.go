@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strconv"
 	"syscall"
+	"time"
 	"unsafe"
 )
 
@@ -149,6 +150,8 @@ func main() {
 	depth, _ := strconv.Atoi(os.Args[2])
 	done := make(chan float64)
 	go burnFor(seconds, depth, done)
+	// The first samples of a process hold a copy of one stack, and the garbage collector has two.
+	time.Sleep(200 * time.Millisecond)
 	for {
 		select {
 		case used := <-done:

@@ -46,16 +46,14 @@ const TEST_PROGRAMS: &[(&str, &str)] = &[
     ("objcopy", "binutils"),
     ("xz", "xz-utils"),
     ("dwz", "dwz"),
-];
-
-/// The same for the long form.
-const LONG_TEST_PROGRAMS: &[(&str, &str)] = &[
     ("/usr/share/postgresql-common/pg_wrapper", "postgresql"),
     // The server is in it, under another name; the package of the server would start it at boot.
     ("redis-check-rdb", "redis-tools"),
     ("git", "git"),
-    ("perf", "linux-perf"),
 ];
+
+/// The same for the long form.
+const LONG_TEST_PROGRAMS: &[(&str, &str)] = &[("perf", "linux-perf")];
 
 /// The verb.
 pub(crate) fn setup(args: &Args) -> Result<()> {
@@ -72,9 +70,9 @@ pub(crate) fn setup(args: &Args) -> Result<()> {
 
 /// Installs what the tests start; returns the folder of `go`.
 pub(crate) fn test(long: bool) -> Result<PathBuf> {
+    without_database()?;
     debian::install(TEST_PROGRAMS)?;
     if long {
-        without_database()?;
         debian::install(LONG_TEST_PROGRAMS)?;
     }
     go::install()

@@ -1,10 +1,10 @@
 //! Entries decoded one by one, and what they have in common.
 
 use super::entries::{Entry, Section};
-use super::program::{Effect, Format, Program, State};
+use super::program::{Column, Effect, Format, Program, State};
 use super::rows::Rows;
 use super::{Bytes, NoTable};
-use gimli::{CallFrameInstructionIter, CommonInformationEntry, FrameDescriptionEntry, UnwindSection};
+use gimli::{CallFrameInstructionIter, CommonInformationEntry, FrameDescriptionEntry, Register, UnwindSection};
 use profiler_common::unwind::rule::Rule;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -13,6 +13,9 @@ use std::rc::Rc;
 const MAX_CIES: usize = 16_384;
 /// How many times its section's bytes may be read again for common entries that were forgotten.
 const CIE_READS: u64 = 4;
+
+/// Bytes of an entry whose columns are asked for.
+const MAX_WATCHED_BYTES: usize = 16 << 10;
 
 /// What entries have in common.
 struct Cie<'a> {
@@ -25,6 +28,8 @@ struct Cie<'a> {
 /// Reads entries, and knows what they have in common.
 pub(super) struct Decoder<'a, S> {
     section: &'a Section<'a, S>,
+    /// The register in the column of the stack pointer: another one where that is what is asked for.
+    watched: Register,
     cies: HashMap<usize, Option<Rc<Cie<'a>>>>,
     /// Bytes of common entries that may still be read.
     budget: u64,
@@ -41,8 +46,13 @@ pub(super) struct Fde<'a> {
 impl<'a, S: UnwindSection<Bytes<'a>>> Decoder<'a, S> {
     /// One that knows nothing yet.
     pub(super) fn new(section: &'a Section<'a, S>) -> Self {
+        Self::watching(section, section.machine.sp)
+    }
+
+    /// The same, for [`Decoder::columns`] of this register.
+    pub(super) fn watching(section: &'a Section<'a, S>, watched: Register) -> Self {
         let budget = (section.content.len() as u64).saturating_mul(CIE_READS);
-        Self { section, cies: HashMap::new(), budget, remembered: Vec::new() }
+        Self { section, watched, cies: HashMap::new(), budget, remembered: Vec::new() }
     }
 
     /// Tells the rows of an entry up to an address, in order; what follows nonsense is unsupported.
@@ -55,22 +65,40 @@ impl<'a, S: UnwindSection<Bytes<'a>>> Decoder<'a, S> {
             tell(entry.start, Rule::SIGNAL);
             return Ok(());
         }
-        let Some(initial) = &fde.cie.initial else {
-            tell(entry.start, Rule::UNSUPPORTED);
-            return Ok(());
-        };
         let Section { machine, content, .. } = *self.section;
         let rows = Rows { machine, section: content, encoding: fde.entry.cie().encoding(), ra: fde.cie.format.ra };
+        self.run(&fde, entry.start, end, |address, state| {
+            tell(address, state.map_or(Rule::UNSUPPORTED, |state| rows.rule(state)))
+        });
+        Ok(())
+    }
+
+    /// Where the watched register is, from each address on where that may change; none when that makes no sense.
+    pub(super) fn columns(&mut self, entry: Entry) -> Option<Vec<(u64, Column)>> {
+        let fde = self.entry(entry.offset()).ok()??;
+        if fde.entry.entry_len() > MAX_WATCHED_BYTES || fde.entry.cie().is_signal_trampoline() {
+            return None;
+        }
+        let (mut columns, mut makes_sense) = (Vec::new(), true);
+        self.run(&fde, entry.start, entry.end(), |address, state| match state {
+            Some(state) => columns.push((address, state.sp.clone())),
+            None => makes_sense = false,
+        });
+        makes_sense.then_some(columns)
+    }
+
+    /// Tells the states of a function, in order of address; none of what follows nonsense.
+    fn run(&mut self, fde: &Fde<'a>, start: u64, end: u64, mut tell: impl FnMut(u64, Option<&State>)) {
+        let Some(initial) = &fde.cie.initial else { return tell(start, None) };
         self.remembered.clear();
         let program = Program {
             format: fde.cie.format,
             initial: Some(initial),
             remembered: &mut self.remembered,
             state: initial.clone(),
-            address: entry.start,
+            address: start,
         };
-        run(program, fde.entry.instructions(&self.section.frames, self.section.bases), &rows, end, tell);
-        Ok(())
+        run(program, fde.entry.instructions(&self.section.frames, self.section.bases), end, tell);
     }
 
     /// The entry at an offset; none when it makes no sense.
@@ -105,7 +133,7 @@ impl<'a, S: UnwindSection<Bytes<'a>>> Decoder<'a, S> {
         let Section { frames, machine, bases, .. } = self.section;
         let entry = frames.cie_from_offset(bases, S::Offset::from(offset)).ok()?;
         let format = Format {
-            sp: machine.sp,
+            sp: self.watched,
             fp: machine.fp,
             ra: entry.return_address_register(),
             code_alignment: entry.code_alignment_factor(),
@@ -132,9 +160,8 @@ impl<'a, S: UnwindSection<Bytes<'a>>> Decoder<'a, S> {
 fn run(
     mut program: Program<'_>,
     mut instructions: CallFrameInstructionIter<'_, Bytes<'_>>,
-    rows: &Rows<'_>,
     end: u64,
-    mut tell: impl FnMut(u64, Rule),
+    mut tell: impl FnMut(u64, Option<&State>),
 ) {
     let (mut row, mut changed) = (program.address, true);
     loop {
@@ -148,7 +175,7 @@ fn run(
             Some(Effect::Changed) => changed = true,
             Some(Effect::Advanced(address)) => {
                 if changed && address > row {
-                    tell(row, rows.rule(&program.state));
+                    tell(row, Some(&program.state));
                     changed = false;
                 }
                 row = address;
@@ -156,10 +183,10 @@ fn run(
                     return;
                 }
             }
-            None => return tell(row, Rule::UNSUPPORTED),
+            None => return tell(row, None),
         }
     }
     if changed {
-        tell(row, rows.rule(&program.state));
+        tell(row, Some(&program.state));
     }
 }

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 /// Functions of a file: ten times those of the largest browser.
 const MAX_ENTRIES: usize = 8 << 20;
-const _: () = assert!(MAX_SECTION_BYTES <= IN_DEBUG_FRAME as u64);
+const _: () = assert!(MAX_SECTION_BYTES <= IN_STARTUP as u64);
 
 /// One function's entry, in 16 bytes: there are millions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,16 +18,28 @@ pub(super) struct Entry {
     pub(super) start: u64,
     /// Bytes of its instructions.
     pub(super) length: u32,
-    /// Its offset in `.eh_frame`; with [`IN_DEBUG_FRAME`] in `.debug_frame`.
+    /// Its offset in `.eh_frame`; with [`IN_DEBUG_FRAME`] in `.debug_frame`, with [`IN_STARTUP`] among the functions of
+    /// start-up code.
     pub(super) place: u32,
 }
 
 const IN_DEBUG_FRAME: u32 = 1 << 31;
+const IN_STARTUP: u32 = 1 << 30;
 
 impl Entry {
+    /// A function of start-up code.
+    pub(super) fn startup(start: u64, length: u32, index: u32) -> Self {
+        Self { start, length, place: index | IN_STARTUP }
+    }
+
     /// Address after its last instruction.
     pub(super) fn end(&self) -> u64 {
         self.start.saturating_add(u64::from(self.length))
+    }
+
+    /// Whether it is of start-up code, and in no section.
+    pub(super) fn is_startup(&self) -> bool {
+        self.place & IN_STARTUP != 0
     }
 
     /// The section that it lies in.
@@ -35,9 +47,9 @@ impl Entry {
         if self.place & IN_DEBUG_FRAME == 0 { Kind::EhFrame } else { Kind::DebugFrame }
     }
 
-    /// Where it lies in that section.
+    /// Where it lies in that section, or among the functions of start-up code.
     pub(super) fn offset(&self) -> usize {
-        (self.place & !IN_DEBUG_FRAME) as usize
+        (self.place & !(IN_DEBUG_FRAME | IN_STARTUP)) as usize
     }
 }
 

@@ -1,8 +1,9 @@
 //! Where a file's code and its call frame information lie.
 
-use super::NoTable;
+use super::image::Image;
 use super::machine::Machine;
 use super::pieces::{self, MAX_SECTION_BYTES, Range};
+use super::{NoTable, roots};
 use flate2::read::ZlibDecoder;
 use gimli::{BaseAddresses, EhFrameHdr};
 use object::elf::{self, CompressionHeader64, FileHeader64, ProgramHeader64, SectionHeader64};
@@ -23,7 +24,7 @@ const EH_FRAME_HDR_BYTES: u64 = 20;
 const E: LittleEndian = LittleEndian;
 
 /// What is needed of a file.
-pub(super) struct Layout {
+pub(super) struct Layout<'a> {
     /// What its code runs on.
     pub(super) machine: &'static Machine,
     /// Addresses of its code.
@@ -34,10 +35,14 @@ pub(super) struct Layout {
     pub(super) eh_frame: Vec<u8>,
     /// Content of `.debug_frame`, empty when there is none.
     pub(super) debug_frame: Vec<u8>,
+    /// What is in memory.
+    pub(super) image: Image<'a>,
+    /// Functions that the loader calls.
+    pub(super) roots: Vec<u64>,
 }
 
 /// Reads headers and sections.
-pub(super) fn read(file: &File) -> Result<Layout, NoTable> {
+pub(super) fn read(file: &File) -> Result<Layout<'_>, NoTable> {
     let header = pieces::table(file, 0, size_of::<FileHeader64<LittleEndian>>() as u64, u64::MAX)?;
     let (header, _) = pod::from_bytes::<FileHeader64<LittleEndian>>(&header).map_err(|()| NoTable::Malformed)?;
     if header.e_ident.magic != elf::ELFMAG {
@@ -60,7 +65,9 @@ pub(super) fn read(file: &File) -> Result<Layout, NoTable> {
         found => found.transpose()?.unwrap_or_default(),
     };
     let file_bytes = file.metadata().map_err(|_| NoTable::ReadError)?.len();
-    Ok(Layout { machine, code: segments.code(file_bytes), eh_frame_address, eh_frame, debug_frame })
+    let image = Image::new(file, &segments.0);
+    let roots = roots::find(&image, &segments.0, &sections);
+    Ok(Layout { machine, code: segments.code(file_bytes), eh_frame_address, eh_frame, debug_frame, image, roots })
 }
 
 struct Segments(Vec<ProgramHeader64<LittleEndian>>);
@@ -107,8 +114,9 @@ impl Segments {
     }
 }
 
+/// Section headers.
 #[derive(Default)]
-struct Sections {
+pub(super) struct Sections {
     headers: Vec<SectionHeader64<LittleEndian>>,
     names: Vec<u8>,
 }
@@ -135,7 +143,7 @@ impl Sections {
     }
 
     /// A section that has content.
-    fn find(&self, name: &[u8]) -> Option<&SectionHeader64<LittleEndian>> {
+    pub(super) fn find(&self, name: &[u8]) -> Option<&SectionHeader64<LittleEndian>> {
         let is_named = |section: &&SectionHeader64<LittleEndian>| {
             let rest = self.names.get(section.sh_name.get(E) as usize..);
             rest.and_then(|rest| rest.strip_prefix(name)).is_some_and(|rest| rest.first() == Some(&0))

@@ -1,5 +1,6 @@
 //! What the call frame information of each architecture calls its registers.
 
+use super::trace::{self, Instructions};
 use gimli::{AArch64, Register, Vendor, X86_64};
 use object::elf::{self, Machine as ElfMachine};
 use profiler_common::unwind::rule::ra;
@@ -19,6 +20,11 @@ pub(super) struct Machine {
     pub(super) unsaved_ra: u8,
     /// Slot in the kernel's `struct pt_regs` of each general register.
     slots: &'static [u8],
+    /// Registers other than the frame pointer that functions keep, where a CFA is in one while functions are called:
+    /// assembly of glibc for x86_64 does that.
+    kept: &'static [Register],
+    /// Instructions of start-up code.
+    pub(super) instructions: &'static Instructions,
     /// Whose extensions its instructions may use.
     pub(super) vendor: Vendor,
 }
@@ -31,6 +37,8 @@ pub(super) static X86_64_MACHINE: Machine = Machine {
     pc: Some(X86_64::RA),
     unsaved_ra: ra::BELOW_CFA,
     slots: &[10, 12, 11, 5, 13, 14, 4, 19, 9, 8, 7, 6, 3, 2, 1, 0],
+    kept: &[X86_64::RBX, X86_64::R12, X86_64::R13, X86_64::R14, X86_64::R15],
+    instructions: &trace::X86_64,
     vendor: Vendor::Default,
 };
 
@@ -45,6 +53,8 @@ pub(super) static AARCH64_MACHINE: Machine = Machine {
         0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29,
         30, 31,
     ],
+    kept: &[],
+    instructions: &trace::AARCH64,
     vendor: Vendor::AArch64,
 };
 
@@ -56,6 +66,11 @@ impl Machine {
             elf::EM_AARCH64 => Some(&AARCH64_MACHINE),
             _ => None,
         }
+    }
+
+    /// The register of a slot, when functions keep it.
+    pub(super) fn kept(&self, slot: u8) -> Option<Register> {
+        self.kept.iter().copied().find(|register| self.slot(*register) == Some(slot))
     }
 
     /// The slot of a general register.

@@ -1,5 +1,6 @@
 //! Debug info as compilers and distributions really make it.
 
+mod aliases;
 mod bounds;
 mod formats;
 mod separate;

@@ -1,0 +1,96 @@
+//! What the kernel program was told of a process, and when it has to be told anew.
+
+use super::store::StoredProcess;
+use profiler_common::record::Stamps;
+use profiler_common::unwind::place::{OUTDATED, Stamp};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// Stacks of a process that are copied before the kernel program is told about it.
+pub(super) const COPIES_FIRST: u32 = 4;
+/// How often the same is told in a row before the kernel program goes by it in any case.
+const MAX_IN_VAIN: u32 = 16;
+/// How long a process that put a library where another one was is suspected of doing it again.
+const REPLACES_NS: u64 = 10_000_000_000;
+
+/// What the kernel program was told of a process, and of those forked from it since.
+#[derive(Debug, Default)]
+pub(super) struct Mappings {
+    pub(super) stored: StoredProcess,
+    /// The tables they refer to.
+    pub(super) tables: HashSet<u32>,
+    /// Of the entries.
+    pub(super) hash: u64,
+}
+
+/// A process with copied stacks, or one that began with mappings of such a one.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// Stacks copied.
+    pub(super) copies: u32,
+    /// None while the kernel program does not know it.
+    pub(super) mappings: Option<Arc<Mappings>>,
+    /// Of the mappings when the last stack was copied; none when they have changed since.
+    pub(super) stamps: Option<Stamps>,
+    /// Whether all its mappings since the last exec were told as they were made.
+    pub(super) fresh: bool,
+    /// When a file was last mapped where another one was.
+    pub(super) replaced_ns: u64,
+    /// How often in a row the same was told again.
+    pub(super) in_vain: u32,
+}
+
+impl Told {
+    /// Whether the kernel program has to know what it maps.
+    pub(super) fn matters(&self) -> bool {
+        self.copies >= COPIES_FIRST || self.mappings.is_some()
+    }
+
+    /// What the kernel program should compare. What changes without anything to tell, like the pages of a compiler at run
+    /// time, is not worth the copies.
+    pub(super) fn stamp(&self, now_ns: u64) -> Stamp {
+        let replaces = self.replaced_ns != 0 && now_ns < self.replaced_ns + REPLACES_NS;
+        match self.stamps {
+            _ if self.in_vain >= MAX_IN_VAIN => 0,
+            Some(Stamps { changes, .. }) if replaces && changes != 0 => changes,
+            Some(Stamps { size, .. }) => size,
+            // A copy at once would be of no use, and may not reach as far as a walk.
+            None if self.fresh => 0,
+            None => OUTDATED,
+        }
+    }
+
+    /// Whether a table must stay for it.
+    pub(super) fn uses(&self, table: u32) -> bool {
+        self.mappings.as_ref().is_some_and(|mappings| mappings.tables.contains(&table))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STAMPS: Stamps = Stamps { size: 1, changes: 2 };
+
+    #[test]
+    fn sizes_are_compared_unless_libraries_take_turns() {
+        let mut told = Told { stamps: Some(STAMPS), ..Told::default() };
+        assert_eq!(told.stamp(5), STAMPS.size);
+        told.replaced_ns = 7;
+        assert_eq!((told.stamp(8), told.stamp(7 + REPLACES_NS)), (STAMPS.changes, STAMPS.size));
+        told.stamps = Some(Stamps { changes: 0, ..STAMPS });
+        assert_eq!(told.stamp(8), STAMPS.size);
+    }
+
+    #[test]
+    fn what_was_mapped_since_the_last_copy_is_outdated() {
+        assert_eq!(Told::default().stamp(5), OUTDATED);
+        assert_eq!(Told { fresh: true, ..Told::default() }.stamp(5), 0);
+    }
+
+    #[test]
+    fn nothing_is_compared_where_it_never_helps() {
+        let told = Told { stamps: Some(STAMPS), in_vain: MAX_IN_VAIN, ..Told::default() };
+        assert_eq!(told.stamp(5), 0);
+    }
+}
