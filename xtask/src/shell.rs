@@ -33,12 +33,21 @@ pub(crate) fn command<S: AsRef<OsStr>>(program: impl AsRef<OsStr>, args: impl In
     command
 }
 
-/// The cargo that runs us, at the top of the workspace.
+/// The cargo that runs us, at the top of the workspace, without what it tells us of our own package: a crate whose build
+/// script asks for that would be built anew whenever `cargo` and `cargo xtask` take turns.
 pub(crate) fn cargo<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = command(cargo, args);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_of_package(&name.to_string_lossy())) {
+        command.env_remove(name);
+    }
     command.current_dir(crate::places::workspace());
     command
+}
+
+/// Variables that `cargo run` sets for the package that it runs.
+fn is_of_package(variable: &str) -> bool {
+    ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|prefix| variable.starts_with(prefix))
 }
 
 /// Runs it, showing its output.
@@ -77,4 +86,18 @@ fn shown(command: &Command) -> String {
 /// Whether we are root.
 pub(crate) fn is_root() -> bool {
     output(&mut command("id", ["-u"])).is_ok_and(|id| id.trim() == "0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nested_cargo_does_not_learn_of_our_package() {
+        let command = cargo(["build"]);
+        let removed: Vec<_> = command.get_envs().filter(|(_, value)| value.is_none()).map(|(name, _)| name).collect();
+        // Cargo sets it for tests, too.
+        assert!(removed.contains(&OsStr::new("CARGO_MANIFEST_DIR")), "{removed:?}");
+        assert!(!removed.contains(&OsStr::new("CARGO")) && !removed.contains(&OsStr::new("CARGO_BUILD_BUILD_DIR")));
+    }
 }

@@ -45,7 +45,7 @@ pub(crate) fn test(args: &Args) -> Result<()> {
     match args.filter.as_deref() {
         None => {
             let environment = environment(args.long, &mut report)?;
-            for part in PARTS.iter().filter(|part| args.long || !LONG_PARTS.contains(&part.0)) {
+            for part in PARTS {
                 report.check(part.0, || part.1(args.long));
             }
             report.part("unit", || unit(None));
@@ -58,9 +58,6 @@ pub(crate) fn test(args: &Args) -> Result<()> {
     }
     report.finish(args.filter.as_deref())
 }
-
-/// Parts that the short form leaves out.
-const LONG_PARTS: &[&str] = &["vm", "fuzz"];
 
 /// Gets whether the long form is asked for.
 type Check = fn(bool) -> Result<()>;

@@ -1,7 +1,8 @@
 //! Entries for fuzzing: every reader of foreign bytes, called with any bytes.
 //!
 //! Input: bytes. Output: nothing; an entry panics where an invariant is broken. `cargo xtask fuzz` runs them with
-//! coverage feedback, and a plain test runs them over every seed and every input that once broke one of them.
+//! coverage feedback, and plain tests run them over every seed, as it is and made wrong, and over every input that once
+//! broke one of them.
 
 mod files;
 mod text;

@@ -11,6 +11,7 @@ use crate::{build, places, shell};
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// Debian's package of the standard library's compiled form.
 const LIBRARY: &str = "libstd-rust-web-dev";
@@ -136,6 +137,7 @@ impl Cross {
     /// The agent as a static program.
     fn build_agent(&self) -> Result<PathBuf> {
         step(&format!("building the agent for {}", self.architecture.name()));
+        let started = Instant::now();
         let triple = format!("{}-unknown-linux-gnu", self.architecture.name());
         let (upper, lower) = (triple.to_uppercase().replace('-', "_"), triple.replace('-', "_"));
         let target = self.folder.join("target");
@@ -148,6 +150,7 @@ impl Cross {
         cargo.env(format!("AR_{lower}"), self.tool("ar"));
         let flags = format!("-Ctarget-feature=+crt-static\x1f--sysroot={}", library.display());
         run(cargo.env("CARGO_ENCODED_RUSTFLAGS", flags))?;
+        println!("agent for {}: built in {:.0} s", self.architecture.name(), started.elapsed().as_secs_f64());
         Ok(target.join(triple).join("guest/profiler-agent"))
     }
 }

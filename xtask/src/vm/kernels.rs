@@ -54,13 +54,16 @@ const fn kernel(series: &'static str, architecture: Architecture, suite: &'stati
 }
 
 /// The matrix. The suites of the long-term series have one series each; backports of the newest have all since.
+///
+/// The short form has the oldest and the newest, and of the other architecture the oldest: it lacks most of what programs
+/// may ask of a kernel.
 pub(crate) const KERNELS: &[Kernel] = &[
     kernel("5.10", Architecture::X86_64, "bullseye", true),
     kernel("6.1", Architecture::X86_64, "bookworm", false),
     kernel("6.12", Architecture::X86_64, "trixie", false),
     kernel("7", Architecture::X86_64, "trixie-backports", true),
-    kernel("5.10", Architecture::Aarch64, "bullseye", false),
-    kernel("6.1", Architecture::Aarch64, "bookworm", true),
+    kernel("5.10", Architecture::Aarch64, "bullseye", true),
+    kernel("6.1", Architecture::Aarch64, "bookworm", false),
     kernel("6.12", Architecture::Aarch64, "trixie", false),
 ];
 
@@ -176,7 +179,7 @@ mod tests {
         assert_eq!(names(&["6.1"], false), ["6.1-x86_64", "6.1-aarch64"]);
         assert_eq!(names(&["5.10-aarch64", "7"], true), ["7-x86_64", "5.10-aarch64"]);
         assert_eq!(names(&[], false).len(), KERNELS.len());
-        assert!(names(&[], true).len() >= 3);
+        assert_eq!(names(&[], true), ["5.10-x86_64", "7-x86_64", "5.10-aarch64"]);
         assert!(chosen(&["4.19".to_owned()], false).is_err());
     }
 }

@@ -19,6 +19,10 @@ const EMULATORS: &[(&str, &str)] =
     &[("qemu-system-x86_64", "qemu-system-x86"), ("qemu-system-aarch64", "qemu-system-arm")];
 /// Of a console; a machine that shows more is broken.
 const MAX_CONSOLE_BYTES: u64 = 16 << 20;
+/// Last lines of it that an error shows.
+const TAIL_LINES: usize = 40;
+/// Begins every line of the guest's own.
+pub(crate) const MARKER: &str = "@@ ";
 /// Kernel parameters: a panic ends the machine, and the kernel does not test its own ciphers for a minute.
 const PARAMETERS: &str = "panic=-1 loglevel=4 cryptomgr.notests";
 
@@ -79,17 +83,39 @@ fn number(version: &str) -> Option<u32> {
     upstream.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
-/// Boots and waits until the machine is off; its console, line by line. Writes the console to `log` as well.
+/// What a machine showed.
+#[derive(Default)]
+pub(crate) struct Console {
+    pub(crate) lines: Vec<String>,
+    /// From power on to the first line of the guest's own.
+    pub(crate) booted: Option<Duration>,
+}
+
+impl Console {
+    fn push(&mut self, line: String, since_start: Duration) {
+        if self.booted.is_none() && line.starts_with(MARKER) {
+            self.booted = Some(since_start);
+        }
+        self.lines.push(line);
+    }
+
+    /// What it showed last, for people to read.
+    fn tail(&self) -> String {
+        self.lines[self.lines.len().saturating_sub(TAIL_LINES)..].join("\n")
+    }
+}
+
+/// Boots and waits until the machine is off. Writes the console to `log` as well.
 ///
 /// # Errors
-/// When it cannot start, or is not off by the deadline; the log holds what it showed.
+/// When it cannot start, or is not off within `patience`; with the end of what it showed, the log holds all of it.
 pub(crate) fn boot(
     architecture: Architecture,
     image: &Path,
     initramfs: &Path,
     log: &Path,
-    limit: Duration,
-) -> Result<Vec<String>> {
+    patience: Duration,
+) -> Result<Console> {
     let mut qemu = command(architecture.emulator().0, architecture.hardware());
     qemu.args(["-accel", "tcg,thread=multi", "-smp", "2", "-m", "768", "-nodefaults", "-no-reboot"]);
     qemu.args(["-display", "none", "-serial", "stdio", "-append"]);
@@ -98,26 +124,26 @@ pub(crate) fn boot(
     let mut log_file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
     qemu.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log_file.try_clone()?);
     let mut machine = Machine(qemu.spawn().with_context(|| format!("cannot start {}", architecture.emulator().0))?);
-    let console = machine.console()?;
-    let deadline = Instant::now() + limit;
-    let mut lines = Vec::new();
+    let (started, output) = (Instant::now(), machine.console()?);
+    let mut console = Console::default();
     loop {
-        match console.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        match output.recv_timeout(patience.saturating_sub(started.elapsed())) {
             Ok(line) => {
                 writeln!(log_file, "{line}")?;
-                lines.push(line);
+                console.push(line, started.elapsed());
             }
             Err(RecvTimeoutError::Disconnected) => break,
-            Err(RecvTimeoutError::Timeout) => {
-                bail!("the machine is not off after {} s; its console is in {}", limit.as_secs(), log.display())
-            }
+            Err(RecvTimeoutError::Timeout) => bail!(
+                "the machine is not off after {} s; its console, all of it in {}, ends:\n{}",
+                patience.as_secs(),
+                log.display(),
+                console.tail()
+            ),
         }
     }
     let status = machine.0.wait()?;
-    if !status.success() {
-        bail!("the emulator ended with {status}: {} says why", log.display());
-    }
-    Ok(lines)
+    ensure!(status.success(), "the emulator ended with {status}: {} says why:\n{}", log.display(), console.tail());
+    Ok(console)
 }
 
 /// A running emulator; killed when dropped.
@@ -150,6 +176,17 @@ impl Drop for Machine {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_line_of_the_guest_ends_the_boot() {
+        let mut console = Console::default();
+        let lines = ["[ 1.0] kernel", "@@ fact kernel 6.1.0", "@@ fact done"];
+        for (seconds, line) in (1..).zip(lines) {
+            console.push(line.to_owned(), Duration::from_secs(seconds));
+        }
+        assert_eq!(console.booted, Some(Duration::from_secs(2)));
+        assert_eq!(console.tail(), lines.join("\n"));
+    }
 
     #[test]
     fn reads_versions_of_programs_and_packages() {

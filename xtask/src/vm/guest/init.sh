@@ -44,24 +44,37 @@ descriptors() {
     ls -l /proc/$1/fd | grep -c anon_inode
 }
 
-# Waits until this many samples more were taken; 1 after too long a time.
+# Waits have no end of their own: the host's patience with the whole machine is the only limit. What can no longer come
+# true ends them, with 1.
+
+# Waits until this many samples more were taken.
 more_samples() {
     from=$(taken)
-    for _ in $(seq 60); do
-        [ $(($(taken) - from)) -ge $1 ] && return 0
+    until [ $(($(taken) - from)) -ge $1 ]; do
+        kill -0 $run && kill -0 $chain || return
         sleep 0.5
     done
-    return 1
 }
 
 # Waits until the process runs on the CPU.
 runs_on() {
-    for _ in $(seq 60); do
-        kill -0 $1 || break
-        [ "$(cpu_of $1)" = $2 ] && return 0
+    until [ "$(cpu_of $1)" = $2 ]; do
+        kill -0 $1 || return
         sleep 0.5
     done
-    return 1
+}
+
+# Waits until the agent holds as many descriptors as it did so many half seconds ago, and prints how many.
+settled_descriptors() {
+    last=
+    same=0
+    while [ $same -lt 6 ]; do
+        now=$(descriptors $run)
+        [ "$now" = "$last" ] && same=$((same + 1)) || same=0
+        last=$now
+        sleep 0.5
+    done
+    echo $last
 }
 
 hotplug() {
@@ -71,16 +84,14 @@ hotplug() {
     run=$!
     more_samples 100 && fact samples before || return
     runs_on $chain 1 || return
-    sleep 2
-    fact descriptors before $(descriptors $run)
+    fact descriptors before $(settled_descriptors)
     for round in 1 2 3; do
         echo 0 >/sys/devices/system/cpu/cpu1/online || return
         more_samples 50 && runs_on $chain 0 && fact samples offline $round
         echo 1 >/sys/devices/system/cpu/cpu1/online || return
         runs_on $chain 1 && more_samples 50 && [ "$(cpu_of $chain)" = 1 ] && fact samples online $round
     done
-    sleep 2
-    fact descriptors after $(descriptors $run)
+    fact descriptors after $(settled_descriptors)
     kill $chain
     wait $chain
     fact chain ended $?
@@ -100,7 +111,7 @@ section verify $agent verify
 section record $agent record --frequency 199 --duration 10s --pid $! --output /tmp/chain.folded
 kill $!
 section stacks cat /tmp/chain.folded
-section command $agent record --frequency 199 --duration 30s --output /tmp/command.folded -- /bin/chain
+section command $agent record --frequency 199 --duration 600s --output /tmp/command.folded -- /bin/chain
 section command-stacks cat /tmp/command.folded
 hotplug
 section log sh -c 'dmesg | grep -E "BUG:|WARNING:|Oops|stall|segfault|trap"'
