@@ -1,5 +1,6 @@
 //! Start-up code: rows by instructions. The bytes are those of files that gcc 12, gcc 6 and musl made.
 
+use super::super::build;
 use super::super::trace::{AARCH64, Instructions, Traced, X86_64, trace};
 use super::CALLED;
 use super::elf::{self, Elf, TEXT, eh_frame};
@@ -171,6 +172,32 @@ fn random_instructions_do_no_harm() {
                 assert!(traced.rows.len() as u64 <= traced.length && traced.length <= code.len() as u64);
                 assert!(traced.rows.is_sorted_by_key(|(at, _)| *at));
             }
+        }
+    }
+}
+
+#[test]
+fn flipped_bytes_of_code_and_headers_do_no_harm() {
+    // A frame in %rbx that calls __do_global_dtors_aux, as if that saved it.
+    let mut text = crtbegin();
+    text.extend([0xe8, 0x5b, 0xff, 0xff, 0xff, 0xe9, 0, 0, 0, 0, 0xc3]);
+    let rows = [&[0x0c, 3, 16][..], &[0x4e, 0x83, 2]].concat();
+    let functions: [elf::Function<'_>; 2] = [(TEXT + 0x110, 11, &rows[..3]), (TEXT + 0x70, 0x39, &rows[3..])];
+    let frames = eh_frame(&elf::X86_64, &functions);
+    let elf = Elf { eh_frame: Some(frames), text, fini_array: Some((TEXT + 0x100, 16)), ..Elf::default() };
+    assert_eq!(elf.table().unwrap().rule(TEXT + 0x30), CALLED);
+    let whole = elf.bytes();
+    let mut random = StdRng::seed_from_u64(17);
+    for _ in 0..2000 {
+        let mut bytes = whole.clone();
+        for _ in 0..random.random_range(1..20) {
+            let at = random.random_range(0..0x1600_usize);
+            // Headers and frames, or instructions.
+            let at = if at < 0x1400 { at } else { whole.len() - 1 - (at - 0x1400) % 0x120 };
+            bytes[at] = random.random();
+        }
+        if let Ok(table) = build(&elf::file(&bytes)) {
+            assert!(table.bytes() < 100 * bytes.len());
         }
     }
 }
