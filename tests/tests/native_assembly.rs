@@ -1,4 +1,4 @@
-//! Whole stacks of hand-written assembly: the CFA in other registers and in memory, functions without unwind
+//! Whole stacks of hand-written assembly: the CFA in other registers (one that a called function saves among them) and in memory, functions without unwind
 //! information, stacks of one's own, and a sample at every instruction of prologues and epilogues.
 
 use profiler_tests::batch::{Batch, Job};
@@ -16,9 +16,9 @@ const EXACT: &str = "10.6";
 fn hand_chain(start: Start) -> Chain {
     let burners = ["r10", "r11", "red_zone", "pushes", "states", "deref", "without_cfi", "across"];
     let burners = burners.map(|name| format!("burn_{name}"));
-    let callers =
-        ["work", "via_last_call", "fourth", "via_own_stack", "third", "via_without_cfi", "second", "via_deref"];
-    let below = [functions(&callers), functions(&["first", "via_large_frame"])].concat();
+    let callers = ["work", "keeps", "via_kept", "fifth", "via_last_call", "fourth", "via_own_stack", "third"];
+    let below = [functions(&callers), functions(&["via_without_cfi", "second", "via_deref", "first"])].concat();
+    let below = [below, functions(&["via_large_frame"])].concat();
     Chain { burners: burners.to_vec(), below: start.below_main(below) }
 }
 

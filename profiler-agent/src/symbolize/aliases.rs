@@ -5,7 +5,15 @@
 //! `__libc_start_main_impl`. The order depends on nothing but the names, so that every symbol table that has the same
 //! ones leads to the same.
 
-use object::elf::{STB_LOCAL, SymbolBind};
+use super::symbol_file::{SYMBOL_BYTES, symbol_at};
+use object::elf::{SHN_UNDEF, STB_LOCAL, SymbolBind};
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+
+/// Symbols that share an address with another: what is beyond is left as it is.
+const MAX_ALIASES: usize = 100_000;
+/// Bytes of a name that are compared with another.
+const MAX_ALIAS_BYTES: usize = 512;
 
 /// How far a name is from what users know: the least is shown.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,6 +51,50 @@ pub(super) fn without_version(name: &[u8]) -> usize {
     let rest = &name[..name.len() - version];
     let plain = rest.strip_suffix(b"@@").or_else(|| rest.strip_suffix(b"@"));
     plain.filter(|plain| version > 0 && !plain.is_empty()).map_or(name.len(), <[u8]>::len)
+}
+
+/// Leaves one symbol of each address in a copy of a symbol table, and makes it as large as the largest; the number of
+/// those that no longer count. `starts` are addresses with the numbers of their symbols.
+///
+/// # Errors
+/// The copy cannot be read or written.
+pub(super) fn hide(copy: &File, starts: &mut [(u64, u32)], names_at: u64) -> std::io::Result<usize> {
+    starts.sort_unstable();
+    let mut hidden = 0;
+    let mut left = MAX_ALIASES;
+    for group in starts.chunk_by(|(one, _), (other, _)| one == other).filter(|group| group.len() > 1) {
+        if group.len() > left {
+            break;
+        }
+        left -= group.len();
+        let (first, bytes) = first(copy, group, names_at)?;
+        copy.write_all_at(&bytes.to_le_bytes(), symbol_at(first) + 16)?;
+        for &(_, number) in group.iter().filter(|(_, number)| *number != first) {
+            copy.write_all_at(&SHN_UNDEF.0.to_le_bytes(), symbol_at(number) + 6)?;
+            hidden += 1;
+        }
+    }
+    Ok(hidden)
+}
+
+/// The symbol of a group that is shown, and the largest size of all.
+fn first(copy: &File, group: &[(u64, u32)], names_at: u64) -> std::io::Result<(u32, u64)> {
+    let mut best: Option<(Rank, u32)> = None;
+    let mut largest = 0;
+    for &(_, number) in group {
+        let (mut symbol, mut name) = ([0; SYMBOL_BYTES as usize], [0; MAX_ALIAS_BYTES]);
+        copy.read_exact_at(&mut symbol, symbol_at(number))?;
+        let [n0, n1, n2, n3, kind, .., s0, s1, s2, s3, s4, s5, s6, s7] = symbol;
+        largest = largest.max(u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]));
+        let name_at = u64::from(u32::from_le_bytes([n0, n1, n2, n3]));
+        let read = copy.read_at(&mut name, names_at + name_at)?;
+        let name = name[..read].split(|byte| *byte == 0).next().unwrap_or_default();
+        let candidate = (Rank::new(name, SymbolBind(kind >> 4)), number);
+        if best.as_ref().is_none_or(|best| candidate < *best) {
+            best = Some(candidate);
+        }
+    }
+    Ok((best.map_or(0, |(_, number)| number), largest))
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ const MAX_NAME_BYTES: usize = 8192;
 pub struct Site {
     /// Demangled, or `module+0x1234`.
     pub name: Arc<str>,
-    /// As in the symbol table or the debug info.
+    /// As in the symbol table, without a version, or as in the debug info.
     pub system_name: Arc<str>,
     /// Source file, empty when unknown.
     pub file: Arc<str>,

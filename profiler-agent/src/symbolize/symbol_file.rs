@@ -4,9 +4,9 @@
 //! (SIGBUS) or change under it. Nobody else can reach the copy, and it holds nothing but functions and names. It is
 //! made in pieces and keeps the holes of sparse files: what a hostile file costs is what it holds on disk.
 //!
-//! Of several names of one address only the first in the order of [`Rank`] counts.
+//! Of several names of one address only the first in the order of [`aliases::Rank`] counts.
 
-use super::aliases::Rank;
+use super::aliases;
 use crate::process::Refusal;
 use object::elf::{self as format, FileHeader32, FileHeader64};
 use object::read::elf::{FileHeader, SectionHeader, Sym};
@@ -20,15 +20,12 @@ const MAX_FUNCTIONS: usize = 2_000_000;
 const MAX_NAME_TABLE_BYTES: u64 = 256 << 20;
 /// Bytes of the symbol tables that are looked through.
 const MAX_SYMBOL_TABLE_BYTES: u64 = 256 << 20;
-/// Symbols that share an address with another: the others are left as they are.
-const MAX_ALIASES: usize = 100_000;
-/// Bytes of a name that are compared with another.
-const MAX_ALIAS_BYTES: usize = 512;
 /// Section headers looked at.
 const MAX_SECTIONS: u32 = 65_536;
 /// Bytes read at a time: a multiple of both symbol sizes and of a page.
 const PIECE_BYTES: u64 = 24 * 4096;
-const SYMBOL_BYTES: u64 = 24;
+/// `Elf64_Sym`
+pub(super) const SYMBOL_BYTES: u64 = 24;
 const HEADER_BYTES: u64 = 64;
 const SECTION_NAMES: &[u8] = b"\0.text\0.symtab\0.strtab\0.shstrtab\0";
 
@@ -108,7 +105,7 @@ fn extract_class<'data, H: FileHeader<Endian = Endianness>, R: ReadRef<'data>>(
         copy.symbols::<H::Sym>(source, symbols, endian, names.bytes, table == Table::Exported)?;
         if !copy.starts.is_empty() {
             copy.names(source, names).map_err(|_| Refusal::TooLarge)?;
-            copy.hide_aliases().map_err(|_| Refusal::TooLarge)?;
+            copy.hidden = aliases::hide(&copy.file, &mut copy.starts, copy.names_at).map_err(|_| Refusal::TooLarge)?;
         }
     }
     copy.finish().map_err(|_| Refusal::TooLarge)
@@ -191,42 +188,6 @@ impl Copy {
         self.append(&[0])
     }
 
-    /// Leaves one symbol of each address. It is as large as the largest.
-    fn hide_aliases(&mut self) -> std::io::Result<()> {
-        self.starts.sort_unstable();
-        let mut left = MAX_ALIASES;
-        for group in self.starts.chunk_by(|(one, _), (other, _)| one == other).filter(|group| group.len() > 1) {
-            if group.len() > left {
-                break;
-            }
-            left -= group.len();
-            let (first, size) = self.first(group)?;
-            self.file.write_all_at(&size.to_le_bytes(), symbol_at(first) + 16)?;
-            for &(_, number) in group.iter().filter(|(_, number)| *number != first) {
-                self.file.write_all_at(&format::SHN_UNDEF.0.to_le_bytes(), symbol_at(number) + 6)?;
-                self.hidden += 1;
-            }
-        }
-        Ok(())
-    }
-
-    /// The symbol of some that is shown, and the largest size of all.
-    fn first(&self, group: &[(u64, u32)]) -> std::io::Result<(u32, u64)> {
-        let mut ranks = Vec::with_capacity(group.len());
-        let mut largest = 0;
-        for &(_, number) in group {
-            let (mut symbol, mut name) = ([0; SYMBOL_BYTES as usize], [0; MAX_ALIAS_BYTES]);
-            self.file.read_exact_at(&mut symbol, symbol_at(number))?;
-            let [n0, n1, n2, n3, kind, .., s0, s1, s2, s3, s4, s5, s6, s7] = symbol;
-            largest = largest.max(u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]));
-            let name_at = u64::from(u32::from_le_bytes([n0, n1, n2, n3]));
-            let read = self.file.read_at(&mut name, self.names_at + name_at)?;
-            let name = name[..read].split(|byte| *byte == 0).next().unwrap_or_default();
-            ranks.push((Rank::new(name, format::SymbolBind(kind >> 4)), number));
-        }
-        Ok((ranks.into_iter().min().map_or(0, |(_, number)| number), largest))
-    }
-
     /// Writes the section names, the section headers and the file's header: little-endian ELF64.
     fn finish(mut self) -> std::io::Result<SymbolFile> {
         let section_names_at = self.at;
@@ -248,8 +209,8 @@ impl Copy {
     }
 }
 
-/// Where a symbol lies.
-fn symbol_at(number: u32) -> u64 {
+/// Where a symbol of a copy lies.
+pub(super) fn symbol_at(number: u32) -> u64 {
     HEADER_BYTES + SYMBOL_BYTES * (u64::from(number) + 1)
 }
 

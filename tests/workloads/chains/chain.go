@@ -1,5 +1,5 @@
 // chain SECONDS DEPTH: a goroutine burns below first > second > third > step > first > … > work, DEPTH functions deep; another
-// one makes garbage, so that the runtime collects it. Prints the CPU clock of the first one's thread as JSON at the end.
+// one makes garbage after a while, so that the runtime collects it. Prints the CPU clock of the first one's thread as JSON at the end.
 package main
 
 import (

@@ -210,6 +210,26 @@ BEGIN after_last_call
     .cfi_endproc
 END after_last_call
 
+// The CFA is in a register that the called function saves, as in glibc's _dl_runtime_resolve: %rbx.
+BEGIN via_kept
+    .cfi_startproc
+    push %rbx
+    .cfi_def_cfa_offset 16
+    .cfi_offset %rbx, -16
+    mov %rsp, %rbx
+    .cfi_def_cfa_register %rbx
+    and $-64, %rsp
+    sub $320, %rsp
+    call keeps
+    mov %rbx, %rsp
+    .cfi_def_cfa_register %rsp
+    pop %rbx
+    .cfi_def_cfa_offset 8
+    .cfi_restore %rbx
+    ret
+    .cfi_endproc
+END via_kept
+
 // More than 128 KiB, and not a multiple of 16.
 BEGIN via_large_frame
     .cfi_startproc

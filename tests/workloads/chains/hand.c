@@ -1,5 +1,5 @@
 // hand SECONDS: burns in each burner of hand.S below main > via_large_frame > first > via_deref > second >
-// via_without_cfi > third > via_own_stack > fourth > via_last_call > work. Prints its own CPU clock as JSON at the end.
+// via_without_cfi > third > via_own_stack > fourth > via_last_call > fifth > via_kept > keeps > work. Prints its own CPU clock as JSON at the end.
 #include "chain.h"
 
 #define BURNERS(OF)                                                                                           \
@@ -10,7 +10,7 @@
 
 unsigned long BURNERS(DECLARATION);
 void via_large_frame(void (*)(void)), via_deref(void (*)(void)), via_without_cfi(void (*)(void));
-void via_own_stack(void (*)(void), char *), via_last_call(void (*)(void));
+void via_own_stack(void (*)(void), char *), via_last_call(void (*)(void)), via_kept(void (*)(void));
 
 static struct burner {
     const char *name;
@@ -30,12 +30,20 @@ KEEP void work(void) {
     }
 }
 
+// Called by via_kept: what it counts is in a register that it saves, over the call.
+KEEP void keeps(void (*call)(void)) {
+    unsigned long before = sink;
+    call();
+    sink += before;
+}
+
 #define STEP(name, call)  \
     KEEP void name(void) { \
         call;             \
         sink++;           \
     }
-STEP(fourth, via_last_call(work))
+STEP(fifth, via_kept(work))
+STEP(fourth, via_last_call(fifth))
 STEP(third, via_own_stack(fourth, own_stack + sizeof own_stack))
 STEP(second, via_without_cfi(third))
 STEP(first, via_deref(second))

@@ -10,9 +10,9 @@
 //! That holds while the callee has saved the register, which it has before it calls anything, and none of its
 //! instructions jumps to another function that would take its place: both are checked. The slot keeps its value until
 //! the callee returns, for 128 bytes below the stack pointer are the function's own. What remains are the few
-//! instructions of a callee, itself innermost, that come before it saves the register: there the slot holds what was
-//! left on the stack. The step must still go up and find a return address above; else the stack ends, as it would
-//! without the row.
+//! instructions of a callee, itself innermost, that come before it saves the register: there the slot holds what an
+//! earlier call left on the stack. The step must still go up and find a return address in code: mostly the stack ends
+//! there, as it would without the row; an address that an earlier call of the same frame left is the right one.
 
 use super::decoder::Decoder;
 use super::entries::{Entry, Kind, Section};

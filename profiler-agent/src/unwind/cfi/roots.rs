@@ -36,11 +36,11 @@ pub(super) fn find(image: &Image<'_>, segments: &[ProgramHeader64<LittleEndian>]
     let mut roots = places.functions;
     let relocations = words(image, places.relocations, MAX_RELOCATION_BYTES);
     for array in places.arrays {
-        let pointers = words(image, array.clone(), 8 * MAX_POINTERS);
-        let pointers = (array.start..).step_by(8).zip(pointers);
-        roots.extend(
-            pointers.filter_map(|(at, pointer)| if pointer == 0 { addend(&relocations, at) } else { Some(pointer) }),
-        );
+        let mut at = array.start;
+        for pointer in words(image, array, 8 * MAX_POINTERS) {
+            roots.extend(if pointer == 0 { addend(&relocations, at) } else { Some(pointer) });
+            at = at.wrapping_add(8);
+        }
     }
     roots
 }

@@ -29,14 +29,8 @@ impl Startup {
     pub(super) fn find(layout: &Layout<'_>, entries: &[Entry]) -> Self {
         let mut found: BTreeMap<u64, Option<Function>> = BTreeMap::new();
         let mut queue = layout.roots.clone();
-        while let Some(start) = queue.pop() {
-            if found.len() >= MAX_FUNCTIONS {
-                break;
-            }
-            if !found.contains_key(&start) {
-                let function = function(layout, entries, start, &mut queue);
-                found.insert(start, function);
-            }
+        while let Some(start) = queue.pop().filter(|_| found.len() < MAX_FUNCTIONS) {
+            found.entry(start).or_insert_with(|| function(layout, entries, start, &mut queue));
         }
         Self(found.into_values().flatten().collect())
     }

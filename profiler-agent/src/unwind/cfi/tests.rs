@@ -1,8 +1,10 @@
 //! Hand-assembled call frame information.
 
+mod calls;
 mod elf;
 mod files;
 mod hostile;
+mod startup;
 
 use elf::{AARCH64, CODE, Cie, Elf, X86_64, eh_frame};
 use profiler_common::unwind::rule::{Rule, cfa, fp, ra};

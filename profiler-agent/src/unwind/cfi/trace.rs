@@ -23,13 +23,15 @@ enum Effect {
     Leave(Option<i64>),
 }
 
+type Decode = fn(&[u8], Rule) -> Option<(usize, Effect)>;
+
 /// Instructions of an architecture.
 #[derive(Debug)]
 pub(super) struct Instructions {
     /// Where a function begins.
     entry: Rule,
     /// Bytes and effect of the first of some instructions under a rule; none for one that is not known.
-    decode: fn(&[u8], Rule) -> Option<(usize, Effect)>,
+    decode: Decode,
 }
 
 pub(super) static X86_64: Instructions =

@@ -12,6 +12,9 @@ pub(super) const CODE_BYTES: u64 = 0x10_0000;
 const DATA: u64 = 0x80_0000;
 const DATA_AT: u64 = 0x1000;
 const EH_FRAME_HDR_BYTES: u64 = 16;
+/// Address of instructions, where a file has any.
+pub(super) const TEXT: u64 = CODE + TEXT_AT;
+const TEXT_AT: u64 = 0x8000;
 /// Address of `.eh_frame`.
 pub(super) const EH_FRAME: u64 = DATA + EH_FRAME_HDR_BYTES;
 
@@ -24,11 +27,22 @@ pub(super) struct Elf {
     pub(super) debug_frame: Option<(Vec<u8>, u64)>,
     /// Whether the file has section headers.
     pub(super) sections: bool,
+    /// Instructions at [`TEXT`].
+    pub(super) text: Vec<u8>,
+    /// Address of `.fini_array` in the instructions, and its bytes.
+    pub(super) fini_array: Option<(u64, usize)>,
 }
 
 impl Default for Elf {
     fn default() -> Self {
-        Self { machine: X86_64.machine, eh_frame: None, debug_frame: None, sections: true }
+        Self {
+            machine: X86_64.machine,
+            eh_frame: None,
+            debug_frame: None,
+            sections: true,
+            text: Vec::new(),
+            fini_array: None,
+        }
     }
 }
 
@@ -46,11 +60,13 @@ impl Elf {
         let (debug_frame, debug_flags) = self.debug_frame.clone().unwrap_or_default();
         let data_bytes = EH_FRAME_HDR_BYTES + eh_frame.len() as u64;
         let debug_at = DATA_AT + data_bytes;
-        let names = b"\0.shstrtab\0.eh_frame\0.debug_frame\0";
+        let names = b"\0.shstrtab\0.eh_frame\0.debug_frame\0.fini_array\0";
         let names_at = debug_at + debug_frame.len() as u64;
         let sections_at = (names_at + names.len() as u64).next_multiple_of(8);
+        // Nothing in the file, unless it has instructions.
+        let text_bytes = if self.text.is_empty() { 0 } else { TEXT_AT + self.text.len() as u64 };
         let mut segments =
-            vec![segment(1, 5, 0, CODE, 0, CODE_BYTES), segment(1, 4, DATA_AT, DATA, data_bytes, data_bytes)];
+            vec![segment(1, 5, 0, CODE, text_bytes, CODE_BYTES), segment(1, 4, DATA_AT, DATA, data_bytes, data_bytes)];
         if self.eh_frame.is_some() {
             segments.push(segment(0x6474_e550, 4, DATA_AT, DATA, EH_FRAME_HDR_BYTES, EH_FRAME_HDR_BYTES));
         }
@@ -60,6 +76,9 @@ impl Elf {
         }
         if self.debug_frame.is_some() {
             sections.push(section(21, 1, debug_flags, 0, debug_at, debug_frame.len()));
+        }
+        if let Some((address, bytes)) = self.fini_array {
+            sections.push(section(34, 15, 2, address, address - CODE, bytes));
         }
         let sections_at = if self.sections { sections_at } else { 0 };
         let mut bytes = b"\x7fELF\x02\x01\x01".to_vec();
@@ -82,6 +101,10 @@ impl Elf {
             bytes.extend(names);
             bytes.resize(sections_at as usize, 0);
             bytes.extend(sections.concat());
+        }
+        if !self.text.is_empty() {
+            bytes.resize(TEXT_AT as usize, 0);
+            bytes.extend(&self.text);
         }
         bytes
     }
