@@ -64,6 +64,13 @@ runs_on() {
     done
 }
 
+# Takes CPU 1 away or brings it back: a kernel gives up on a CPU that is slow to answer.
+cpu1_online() {
+    until echo $1 >/sys/devices/system/cpu/cpu1/online; do
+        sleep 1
+    done
+}
+
 # Waits until the agent holds as many descriptors as it did so many half seconds ago, and prints how many.
 settled_descriptors() {
     last=
@@ -78,6 +85,7 @@ settled_descriptors() {
 }
 
 hotplug() {
+    cpu1_online 1
     /bin/chain 1 &
     chain=$!
     $agent run --frequency 199 --pid $chain --interval 1s --log-level warn >/tmp/run 2>&1 </dev/null &
@@ -86,9 +94,9 @@ hotplug() {
     runs_on $chain 1 || return
     fact descriptors before $(settled_descriptors)
     for round in 1 2 3; do
-        echo 0 >/sys/devices/system/cpu/cpu1/online || return
+        cpu1_online 0
         more_samples 50 && runs_on $chain 0 && fact samples offline $round
-        echo 1 >/sys/devices/system/cpu/cpu1/online || return
+        cpu1_online 1
         runs_on $chain 1 && more_samples 50 && [ "$(cpu_of $chain)" = 1 ] && fact samples online $round
     done
     fact descriptors after $(settled_descriptors)
