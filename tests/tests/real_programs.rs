@@ -1,5 +1,6 @@
 //! Programs of Debian that nobody here wrote have whole stacks with names.
 
+use profiler_tests::real::heavy;
 use profiler_tests::real::load::Load;
 use profiler_tests::real::programs;
 use profiler_tests::real::survey::Survey;
@@ -86,5 +87,29 @@ fn cc1_is_as_perf_sees_it() {
 #[test]
 #[ignore = "long form"]
 fn node_has_whole_stacks() {
-    assert_whole(programs::node);
+    assert_whole(heavy::node);
+}
+
+#[test]
+#[ignore = "long form"]
+fn nginx_has_whole_stacks() {
+    assert_whole(heavy::nginx);
+}
+
+#[test]
+#[ignore = "long form"]
+fn ffmpeg_has_whole_stacks() {
+    assert_whole(heavy::ffmpeg);
+}
+
+#[test]
+#[ignore = "long form"]
+fn chromium_has_whole_stacks() {
+    assert_whole(heavy::chromium);
+}
+
+#[test]
+#[ignore = "long form"]
+fn openjdk_has_whole_stacks() {
+    assert_whole(heavy::openjdk);
 }
