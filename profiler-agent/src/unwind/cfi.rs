@@ -5,8 +5,9 @@
 //! [`Rule::UNSUPPORTED`], never something else.
 //!
 //! `.eh_frame` comes first; `.debug_frame` fills the ranges that it lacks. Formats: DWARF 5, section 6.4, and the
-//! Linux Standard Base's chapter on `.eh_frame`.
+//! Linux Standard Base's chapter on `.eh_frame`. What both lack is followed instruction by instruction.
 
+mod assembly;
 mod decoder;
 mod entries;
 mod expression;
@@ -20,6 +21,7 @@ use super::{Encoder, UnwindTable};
 use entries::{Entry, Kind, Section};
 use gimli::{BaseAddresses, DebugFrame, EhFrame, EndianSlice, LittleEndian};
 use layout::Layout;
+use machine::Machine;
 use profiler_common::unwind::rule::Rule;
 use std::cmp::Reverse;
 use std::fs::File;
@@ -86,10 +88,11 @@ pub fn build_over(
     if entries.is_empty() {
         return Err(NoTable::NoCfi);
     }
+    let assembly = assembly::rows(file, &layout, &entries);
     UnwindTable::build(|encoder| {
         let (mut eh_frame, mut debug_frame) = (eh_frame.decoder(), debug_frame.decoder());
         let rows = |push: &mut Push<'_>| {
-            feed(push, &entries, |push, entry, end| match entry.kind() {
+            feed(push, &entries, &assembly, |push, entry, end| match entry.kind() {
                 Kind::EhFrame => eh_frame.rows(entry, end, push),
                 Kind::DebugFrame => debug_frame.rows(entry, end, push),
             })
@@ -140,12 +143,20 @@ fn merge(mut entries: Vec<Entry>, more: Vec<Entry>) -> Vec<Entry> {
     entries
 }
 
-/// Feeds the rows of all entries; each holds until the next one begins.
+/// Feeds the rows of all entries and of what lies between them; each holds until the next one begins.
 fn feed(
     push: &mut Push<'_>,
     entries: &[Entry],
+    assembly: &[assembly::Row],
     mut rows: impl FnMut(&mut Push<'_>, Entry, u64) -> Result<(), NoTable>,
 ) -> Result<(), NoTable> {
+    let mut between = assembly.iter().peekable();
+    let mut push_before = |push: &mut Push<'_>, end: u64| {
+        while let Some((address, rule)) = between.next_if(|(address, _)| *address < end) {
+            push(*address, *rule);
+        }
+    };
+    push_before(push, entries.first().map_or(0, |first| first.start));
     for (index, &entry) in entries.iter().enumerate() {
         let next = entries.get(index + 1).map_or(u64::MAX, |next| next.start);
         let end = entry.end().min(next);
@@ -154,6 +165,7 @@ fn feed(
         }
         if next - end >= PADDING_BYTES {
             push(end, Rule::NONE);
+            push_before(push, next);
         }
     }
     Ok(())

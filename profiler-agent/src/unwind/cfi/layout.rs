@@ -28,12 +28,24 @@ pub(super) struct Layout {
     pub(super) machine: &'static Machine,
     /// Addresses of its code.
     pub(super) code: Vec<std::ops::Range<u64>>,
+    /// Where each of them lies in the file.
+    code_offsets: Vec<u64>,
     /// Address of `.eh_frame`.
     pub(super) eh_frame_address: u64,
     /// Content of `.eh_frame`, empty when there is none.
     pub(super) eh_frame: Vec<u8>,
     /// Content of `.debug_frame`, empty when there is none.
     pub(super) debug_frame: Vec<u8>,
+}
+
+impl Layout {
+    /// The bytes of a range within one segment; none where the file ends before it does.
+    pub(super) fn code_at(&self, file: &File, range: &std::ops::Range<u64>) -> Option<Vec<u8>> {
+        let holds = |code: &std::ops::Range<u64>| code.start <= range.start && range.end <= code.end;
+        let segment = self.code.iter().position(holds)?;
+        let at = self.code_offsets[segment].saturating_add(range.start - self.code[segment].start);
+        pieces::table(file, at, range.end - range.start, MAX_SECTION_BYTES).ok()
+    }
 }
 
 /// Reads headers and sections.
@@ -60,7 +72,8 @@ pub(super) fn read(file: &File) -> Result<Layout, NoTable> {
         found => found.transpose()?.unwrap_or_default(),
     };
     let file_bytes = file.metadata().map_err(|_| NoTable::ReadError)?.len();
-    Ok(Layout { machine, code: segments.code(file_bytes), eh_frame_address, eh_frame, debug_frame })
+    let (code, code_offsets) = segments.code(file_bytes);
+    Ok(Layout { machine, code, code_offsets, eh_frame_address, eh_frame, debug_frame })
 }
 
 struct Segments(Vec<ProgramHeader64<LittleEndian>>);
@@ -72,13 +85,13 @@ impl Segments {
     }
 
     /// No more than the file holds: rows for what is merely claimed would cost without end.
-    fn code(&self, file_bytes: u64) -> Vec<std::ops::Range<u64>> {
+    fn code(&self, file_bytes: u64) -> (Vec<std::ops::Range<u64>>, Vec<u64>) {
         let executable = self.loaded().filter(|segment| segment.p_flags.get(E).contains(elf::PF_X));
         let range = |segment: &ProgramHeader64<LittleEndian>| {
             let start = segment.p_vaddr.get(E);
-            start..start.saturating_add(segment.p_memsz.get(E).min(file_bytes))
+            (start..start.saturating_add(segment.p_memsz.get(E).min(file_bytes)), segment.p_offset.get(E))
         };
-        executable.take(MAX_CODE_SEGMENTS).map(range).collect()
+        executable.take(MAX_CODE_SEGMENTS).map(range).unzip()
     }
 
     fn loaded(&self) -> impl Iterator<Item = &ProgramHeader64<LittleEndian>> {
