@@ -24,6 +24,9 @@ const FRAME_POINTER: [u8; 4] = [0x55, 0x48, 0x89, 0xe5];
 /// Distances beyond that are no frame.
 const MAX_FRAME_BYTES: i64 = 1 << 20;
 
+/// Slot in the kernel's `struct pt_regs` of each general register, as instructions number them.
+const SLOTS: [u8; 16] = [10, 11, 12, 5, 19, 4, 13, 14, 9, 8, 7, 6, 3, 2, 1, 0];
+
 /// A row of the table.
 pub(super) type Row = (u64, Rule);
 
@@ -145,6 +148,12 @@ impl State {
             Base::Saved(at, bytes) if is_frame(at) && is_frame(bytes - 8) => {
                 Rule { cfa: cfa::SP_DEREF, cfa_offset: at as i32, extra: bytes as i32, fp, fp_offset, ..Rule::NONE }
             }
+            Base::Register(register, bytes) if is_frame(bytes) => match SLOTS.get(register.number()) {
+                Some(&register) => {
+                    Rule { cfa: cfa::REGISTER, register, cfa_offset: bytes as i32, fp, fp_offset, ..Rule::NONE }
+                }
+                None => Rule::NONE,
+            },
             _ => Rule::NONE,
         }
     }
@@ -171,7 +180,10 @@ impl State {
             (Mnemonic::Add, Register::RSP) if is_constant(instruction) => {
                 self.grow((instruction.immediate(1) as i64).saturating_neg());
             }
-            (Mnemonic::And, Register::RSP) => self.base = Base::Register(self.copy.0, self.copy.1),
+            (Mnemonic::And, Register::RSP) => {
+                let (register, bytes) = self.copy;
+                self.base = if register == Register::None { Base::Lost } else { Base::Register(register, bytes) };
+            }
             (Mnemonic::Lea, Register::RSP) if instruction.memory_base() == Register::RSP => {
                 self.grow(offset.saturating_neg());
             }
@@ -269,7 +281,7 @@ mod tests {
         let expected = [
             (0x1000, cfa::SP, 8, 0, 0),
             (0x1007, cfa::SP, 72, 0, 0),
-            (0x100b, cfa::NONE, 0, 0, 0),
+            (0x100b, cfa::REGISTER, 8, 0, 0),
             (0x1010, cfa::SP_DEREF, 0x38, 8, 0),
             (0x1016, cfa::SP, 8, 0, 0),
             (0x1017, cfa::NONE, 0, 0, 0),
