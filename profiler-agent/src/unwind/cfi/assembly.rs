@@ -142,10 +142,10 @@ impl State {
         let (fp, fp_offset) = kind(self.fp);
         let is_frame = |bytes: i64| (0..MAX_FRAME_BYTES).contains(&bytes);
         match self.base {
-            Base::Stack(bytes) if is_frame(bytes - 8) => {
+            Base::Stack(bytes) if is_frame(bytes.saturating_sub(8)) => {
                 Rule { cfa: cfa::SP, cfa_offset: bytes as i32, fp, fp_offset, ..Rule::NONE }
             }
-            Base::Saved(at, bytes) if is_frame(at) && is_frame(bytes - 8) => {
+            Base::Saved(at, bytes) if is_frame(at) && is_frame(bytes.saturating_sub(8)) => {
                 Rule { cfa: cfa::SP_DEREF, cfa_offset: at as i32, extra: bytes as i32, fp, fp_offset, ..Rule::NONE }
             }
             Base::Register(register, bytes) if is_frame(bytes) => match SLOTS.get(register.number()) {
@@ -211,7 +211,7 @@ impl State {
     fn push(&mut self, register: Register) {
         self.grow(8);
         if let (Register::RBP, 0, Base::Stack(height)) = (register, self.fp, self.base) {
-            self.fp = -height;
+            self.fp = height.clamp(0, MAX_FRAME_BYTES).saturating_neg();
         }
     }
 
