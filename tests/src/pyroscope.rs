@@ -3,7 +3,7 @@
 //! Input: the module list in `tests/pyroscope`, a Go tool chain (1.25.7 or later). Output: a server that takes OTLP over
 //! gRPC and HTTP on one port, and what it stored. Invariant: it ends, and its data goes, when [`Pyroscope`] is dropped.
 
-mod build;
+pub(crate) mod build;
 mod query;
 
 pub use build::ensure_built;

@@ -4,10 +4,11 @@
 //! once for each attempt of the encoder, in order of address; what cannot be said with a [`Rule`] is
 //! [`Rule::UNSUPPORTED`], never something else.
 //!
-//! `.eh_frame` comes first; `.debug_frame` fills the ranges that it lacks; start-up code, which has neither, is known by
-//! its instructions. Where a CFA is in a register that called functions save, calls have rows of their own. Formats: DWARF 5, section 6.4, and the
-//! Linux Standard Base's chapter on `.eh_frame`.
+//! `.eh_frame` comes first; `.debug_frame` fills the ranges that it lacks; start-up code and assembly, which have
+//! neither, are known by their instructions. Where a CFA is in a register that called functions save, calls have rows of
+//! their own. Formats: DWARF 5, section 6.4, and the Linux Standard Base's chapter on `.eh_frame`.
 
+mod assembly;
 mod calls;
 mod decoder;
 mod entries;
@@ -97,11 +98,12 @@ pub fn build_over(
     let startup = Startup::find(&layout, &entries);
     entries.extend(startup.entries());
     sort(&mut entries);
+    let assembly = assembly::rows(&layout, &entries);
     UnwindTable::build(|encoder| {
         let mut calls = Calls::new(&layout.image, &entries, &eh_frame, &debug_frame);
         let (mut eh_frame, mut debug_frame) = (eh_frame.decoder(), debug_frame.decoder());
         let rows = |push: &mut Push<'_>| {
-            feed(push, &entries, |push, entry, end| {
+            feed(push, &entries, &assembly, |push, entry, end| {
                 let mut row = (entry.start, Rule::NONE);
                 let mut tell = |address, rule| {
                     let (start, before) = std::mem::replace(&mut row, (address, rule));
@@ -164,12 +166,20 @@ fn sort(entries: &mut [Entry]) {
     entries.sort_unstable_by_key(|entry| (entry.start, Reverse((entry.length, entry.place))));
 }
 
-/// Feeds the rows of all entries; each holds until the next one begins.
+/// Feeds the rows of all entries and of what lies between them; each holds until the next one begins.
 fn feed(
     push: &mut Push<'_>,
     entries: &[Entry],
+    assembly: &[assembly::Row],
     mut rows: impl FnMut(&mut Push<'_>, Entry, u64) -> Result<(), NoTable>,
 ) -> Result<(), NoTable> {
+    let mut between = assembly.iter().peekable();
+    let mut push_before = |push: &mut Push<'_>, end: u64| {
+        while let Some((address, rule)) = between.next_if(|(address, _)| *address < end) {
+            push(*address, *rule);
+        }
+    };
+    push_before(push, entries.first().map_or(0, |first| first.start));
     for (index, &entry) in entries.iter().enumerate() {
         let next = entries.get(index + 1).map_or(u64::MAX, |next| next.start);
         let end = entry.end().min(next);
@@ -178,6 +188,7 @@ fn feed(
         }
         if next - end >= PADDING_BYTES {
             push(end, Rule::NONE);
+            push_before(push, next);
         }
     }
     Ok(())

@@ -45,7 +45,7 @@ fn build(binary: &Path) -> Result<()> {
 }
 
 /// `${PROFILER_CACHE:-${XDG_CACHE_HOME:-~/.cache}/profiler}`, made if missing.
-fn cache() -> Result<PathBuf> {
+pub(crate) fn cache() -> Result<PathBuf> {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let folder = set("PROFILER_CACHE")
         .or_else(|| set("XDG_CACHE_HOME").map(|folder| folder.join("profiler")))

@@ -1,10 +1,16 @@
 //! `perf record --call-graph dwarf` of the same run, as a second opinion.
 
 use super::load::Load;
+use crate::recorded::is_named;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
+
+/// How often perf looks, in Hz: more, with copies of stacks, and it is perf that is measured.
+const FREQUENCY: &str = "--freq=99";
+/// Copies of 4 KiB, for the same reason: they do not hold the whole of deep stacks.
+const STACKS: &str = "--call-graph=dwarf,4096";
 
 /// perf while it records.
 pub struct PerfRecorder {
@@ -17,14 +23,19 @@ pub struct PerfRecorder {
 pub struct PerfStacks(pub Vec<Vec<String>>);
 
 impl PerfRecorder {
-    /// Records the processes of a load and their children.
+    /// Records what runs in a load's control group: it sees short-lived processes, too, as the agent does.
+    ///
+    /// # Panics
+    /// On hosts that have perf's control groups in a hierarchy of the first version: perf looks there alone.
     #[must_use]
     pub fn start(load: &Load) -> Self {
         let folder = tempfile::tempdir().expect("a folder for perf");
+        let log = std::fs::File::create(folder.path().join("log")).expect("a log");
+        let group = load.group.path.file_name().and_then(|name| name.to_str()).expect("a name in UTF-8");
         let mut perf = Command::new("perf");
-        perf.args(["record", "--quiet", "--event=cpu-clock", "--freq=199", "--mmap-pages=4096"]);
-        perf.args(["--call-graph=dwarf,32768", "--pid", &load.pids().join(","), "--output"]);
-        perf.arg(file(&folder)).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        perf.args(["record", "--quiet", "--all-cpus", "--event=cpu-clock", "--cgroup", group, FREQUENCY, STACKS]);
+        perf.args(["--mmap-pages=2048", "--output"]).arg(file(&folder));
+        perf.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         Self { child: perf.spawn().expect("perf starts"), folder }
     }
 
@@ -33,6 +44,8 @@ impl PerfRecorder {
     pub fn finish(mut self) -> PerfStacks {
         let _ = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status();
         let _ = self.child.wait();
+        let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+        assert!(file(&self.folder).exists(), "perf has recorded nothing: {log}");
         let mut perf = Command::new("perf");
         perf.args(["script", "--no-inline", "--fields", "pid,ip,sym", "--input"]).arg(file(&self.folder));
         let output = perf.stdin(Stdio::null()).output().expect("perf starts");
@@ -53,8 +66,10 @@ fn parse(text: &str) -> Vec<Vec<String>> {
     text.split("\n\n").filter(|sample| !sample.trim().is_empty()).map(stack).collect()
 }
 
-/// The largest distance in points between the shares of functions that both see as leaf, or anywhere on a stack; prints
-/// those that are more than a point apart.
+/// The largest distance in points between the shares of functions that both see as leaf, and of what perf sees on more
+/// stacks than we do; prints those that are more than a point apart.
+///
+/// perf sees a function on fewer stacks than there are: its copies end, and it gives up where we do not.
 #[must_use]
 pub fn distance(ours: &Shares<'_>, perfs: &Shares<'_>) -> f64 {
     let mut largest: f64 = 0.0;
@@ -62,19 +77,18 @@ pub fn distance(ours: &Shares<'_>, perfs: &Shares<'_>) -> f64 {
         let Some(perfs) = perfs.get(name) else { continue };
         // A function that one side sees as leaf under another name is another function there.
         let leaf = if ours.0 > 0.0 && perfs.0 > 0.0 { (ours.0 - perfs.0).abs() } else { 0.0 };
-        let apart = leaf.max((ours.1 - perfs.1).abs());
-        if apart > 1.0 {
+        if leaf.max((ours.1 - perfs.1).abs()) > 1.0 {
             println!(
                 "    {name}: leaf {:.2} %, perf {:.2} %; on stack {:.2} %, perf {:.2} %",
                 ours.0, perfs.0, ours.1, perfs.1
             );
         }
-        largest = largest.max(apart);
+        largest = largest.max(leaf).max(perfs.1 - ours.1);
     }
     largest
 }
 
-/// By function, in percent: stacks that have it as leaf, and stacks that have it.
+/// By function, in percent: stacks that have it as leaf, and stacks that have it. What has no name is no function.
 pub type Shares<'a> = BTreeMap<&'a str, (f64, f64)>;
 
 /// A name without what tells the names of one function in the C library apart.
@@ -92,10 +106,10 @@ pub fn shares<'a>(stacks: impl Iterator<Item = (Vec<&'a str>, u64)>) -> Shares<'
     let mut total = 0;
     for (stack, count) in stacks {
         total += count;
-        if let Some(leaf) = stack.first() {
+        if let Some(leaf) = stack.first().filter(|name| is_named(name)) {
             counts.entry(leaf).or_default().0 += count;
         }
-        for name in stack.iter().collect::<BTreeSet<_>>() {
+        for name in stack.iter().filter(|name| is_named(name)).collect::<BTreeSet<_>>() {
             counts.entry(name).or_default().1 += count;
         }
     }
@@ -121,8 +135,16 @@ mod tests {
 
     #[test]
     fn a_function_counts_once_in_a_stack() {
-        let stacks = [(vec!["f", "g", "f"], 3), (vec!["g"], 1)];
+        let stacks = [(vec!["f", "g", "f", "[unknown]"], 3), (vec!["g"], 1)];
         let shares = shares(stacks.into_iter());
         assert_eq!((shares["f"], shares["g"]), ((75.0, 75.0), (25.0, 100.0)));
+        assert_eq!(shares.get("[unknown]"), None);
+    }
+
+    #[test]
+    fn what_perf_sees_on_fewer_stacks_is_no_distance() {
+        let ours = Shares::from([("f", (10.0, 90.0)), ("g", (5.0, 20.0)), ("ours", (50.0, 50.0))]);
+        let perfs = Shares::from([("f", (12.0, 30.0)), ("g", (5.0, 24.0)), ("perfs", (50.0, 50.0))]);
+        assert_eq!(distance(&ours, &perfs), 4.0);
     }
 }

@@ -160,25 +160,3 @@ pub fn cc1() -> Load {
     load.repeat(&format!("gcc -O2 -c -o two.o {source}"));
     load
 }
-
-/// Sorting, regular expressions, JSON and compression, in JavaScript and in C++.
-const JAVASCRIPT: &str = r"
-const zlib = require('zlib');
-function fib(n) { return n < 2 ? n : fib(n - 1) + fib(n - 2); }
-for (;;) {
-    fib(22);
-    const text = JSON.stringify(Array.from({ length: 2000 }, (_, i) => ({ key: 'k' + i, value: [i, i * 2] })));
-    JSON.parse(text).sort((a, b) => a.key < b.key ? -1 : 1);
-    text.replace(/(\d+)/g, found => found + 1);
-    zlib.deflateSync(text);
-}
-";
-
-/// Debian's Node.
-#[must_use]
-pub fn node() -> Load {
-    let mut load = Load::new("node");
-    let script = load.write("work.js", JAVASCRIPT);
-    load.start(&["/usr/bin/node", &script]);
-    load
-}

@@ -53,7 +53,8 @@ const TEST_PROGRAMS: &[(&str, &str)] = &[
 ];
 
 /// The same for the long form.
-const LONG_TEST_PROGRAMS: &[(&str, &str)] = &[("perf", "linux-perf")];
+const LONG_TEST_PROGRAMS: &[(&str, &str)] =
+    &[("perf", "linux-perf"), ("ffmpeg", "ffmpeg"), ("ab", "apache2-utils"), ("javac", "default-jdk-headless")];
 
 /// The verb.
 pub(crate) fn setup(args: &Args) -> Result<()> {
@@ -74,8 +75,22 @@ pub(crate) fn test(long: bool) -> Result<PathBuf> {
     debian::install(TEST_PROGRAMS)?;
     if long {
         debian::install(LONG_TEST_PROGRAMS)?;
+        nginx()?;
     }
     go::install()
+}
+
+/// Debian's nginx, unpacked and not installed: its packages would start a server at boot. The libraries it needs are those
+/// of Python and git.
+fn nginx() -> Result<()> {
+    let _lock = crate::places::lock("nginx")?;
+    let folder = crate::places::cache()?.join("nginx");
+    crate::places::fill(&folder, |root| {
+        step("downloading nginx (less than 1 MB)");
+        let downloads = root.with_extension("downloads");
+        debian::unpack(&["nginx".to_owned()], &downloads, root)?;
+        Ok(std::fs::remove_dir_all(downloads)?)
+    })
 }
 
 /// Debian's postgresql makes a database and starts it, now and at boot, unless it is told not to.

@@ -59,6 +59,9 @@ pub(super) static AARCH64_MACHINE: Machine = Machine {
 };
 
 impl Machine {
+    /// The one whose instructions are followed.
+    pub(super) const X86_64: &'static Self = &X86_64_MACHINE;
+
     /// The architecture of a file.
     pub(super) fn of(machine: ElfMachine) -> Option<&'static Self> {
         match machine {
