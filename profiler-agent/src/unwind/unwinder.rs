@@ -10,7 +10,7 @@ use super::store::{Process, ProcessMemory, Store, StoredTable, without_rows};
 use super::table::UnwindTable;
 use super::told::{COPIES_FIRST, Mappings, Told};
 use crate::bpf::Sample;
-use crate::process::{CodeAddress, ExecutableKind, ProcessKey, ProcessTable};
+use crate::process::{CodeAddress, Executable, ExecutableKind, ProcessKey, ProcessTable};
 use crate::telemetry::metrics::{Metric, Metrics};
 use profiler_common::outcome::UnwindStop;
 use profiler_common::record::Stamps;
@@ -27,6 +27,8 @@ const KEEP_UNUSED_NS: u64 = 60_000_000_000;
 const KEEP_OWN_NS: u64 = 30_000_000_000;
 /// Bytes of tables in the agent's own memory.
 const MAX_OWN_BYTES: usize = 16 << 20;
+/// Path of the kernel's own code in each process.
+const VDSO: &str = "[vdso]";
 /// Files remembered before those without rows are forgotten: they are looked at again when they are met again.
 const MAX_FILES: usize = 16_384;
 /// How often is looked for what can go.
@@ -79,6 +81,8 @@ pub struct Unwinder<M> {
     told: HashMap<ProcessKey, Told>,
     /// Processes whose mappings the kernel program should be told.
     stale: HashSet<ProcessKey>,
+    /// The executable that all processes have: its table is asked for before a frame of it is seen.
+    vdso: Option<u32>,
     max_bytes: u64,
     now_ns: u64,
     swept_ns: u64,
@@ -97,6 +101,7 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
             next_table: 0,
             told: HashMap::new(),
             stale: HashSet::new(),
+            vdso: None,
             max_bytes: options.max_bytes,
             now_ns: 0,
             swept_ns: 0,
@@ -154,11 +159,19 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
             Some(File::With(table, None)) => Some(*table),
             None => None,
         };
-        if !self.builder.ask(&code.executable) {
+        if !self.ask(&code.executable, again) {
             return Lookup::Rule(Rule::NONE);
         }
-        self.files.insert(code.executable.id, again.map_or(File::Building, File::Again));
         Lookup::Later
+    }
+
+    /// Asks for a table, maybe again; false when too many wait already.
+    fn ask(&mut self, executable: &Arc<Executable>, again: Option<u32>) -> bool {
+        let asked = self.builder.ask(executable);
+        if asked {
+            self.files.insert(executable.id, again.map_or(File::Building, File::Again));
+        }
+        asked
     }
 
     /// Frames of this executable were seen.
@@ -175,6 +188,9 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
         let built: Vec<Built> = self.builder.results().collect();
         let any = !built.is_empty();
         for Built { executable, table } in built {
+            if self.vdso == Some(executable) {
+                self.stale.extend(self.told.iter().filter(|(_, told)| told.matters()).map(|(key, _)| *key));
+            }
             let file = match table {
                 Ok((table, hash)) => File::With(self.share(&table, hash), Some(table)),
                 Err(reason) => {
@@ -317,6 +333,7 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
     fn tell_one(&mut self, key: ProcessKey, processes: &mut ProcessTable) {
         let mut entries = Vec::new();
         let mut tables = HashSet::new();
+        let mut vdso = None;
         processes.each_mapping(key, |mapping, executable| {
             // `[vsyscall]`: the kernel program takes user addresses for signed, and would find it for all that lie above
             // the mapping before it.
@@ -327,6 +344,9 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
                 return entries.push(MappingEntry { kind: kind::UNKNOWN, ..without_rows(mapping.start, mapping.end) });
             };
             let file = self.files.get(&executable.id);
+            if file.is_none() && &*executable.path == VDSO {
+                vdso = Some(Arc::clone(executable));
+            }
             match file {
                 Some(File::With(index, _) | File::Again(index)) => match self.tables.get(index) {
                     Some(Table { stored: Some(stored), .. }) => {
@@ -342,6 +362,9 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
                 _ => entries.push(without_rows(mapping.start, mapping.end)),
             }
         });
+        if let Some(vdso) = vdso.filter(|vdso| self.ask(vdso, None)) {
+            self.vdso = Some(vdso.id);
+        }
         let Some(told) = self.told.get_mut(&key) else { return };
         let process = Process { tgid: key.tgid, start_ns: key.start_ns, stamp: told.stamp(self.now_ns) };
         let hash = hash(&entries);
