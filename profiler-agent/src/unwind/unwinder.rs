@@ -1,17 +1,18 @@
 //! Which files have tables, which processes the kernel program knows, and what goes when memory is short.
 //!
 //! A table is asked for when a frame of its file has to be walked for the first time. A process is told to the kernel
-//! program once a stack of it was copied and walked: what has no samples costs nothing.
+//! program once some of its stacks were copied: what ends before that costs nothing but those.
 
 use super::builder::{Builder, Built};
 use super::chunks::ChunkMemory;
 use super::finish::{Lookup, finish};
 use super::store::{Process, ProcessMemory, Store, StoredTable, without_rows};
 use super::table::UnwindTable;
-use super::told::{Mappings, Told};
+use super::told::{COPIES_FIRST, Mappings, Told};
 use crate::bpf::Sample;
 use crate::process::{CodeAddress, Executable, ExecutableKind, ProcessKey, ProcessTable};
 use crate::telemetry::metrics::{Metric, Metrics};
+use profiler_common::outcome::UnwindStop;
 use profiler_common::record::Stamps;
 use profiler_common::unwind::Rule;
 use profiler_common::unwind::place::{MappingEntry, Place, kind};
@@ -116,10 +117,21 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
             None => Lookup::Rule(Rule::NONE),
         });
         if finished {
-            // The kernel program can be told, now that the tables are there.
-            self.stale.insert(key);
+            self.finished(sample, key);
         }
         finished
+    }
+
+    /// The kernel program is told about the process, now that the tables are there. A stack that is deeper than what is
+    /// copied cannot wait for more copies.
+    fn finished(&mut self, sample: &Sample, key: ProcessKey) {
+        let Some(told) = self.told.get_mut(&key) else { return };
+        if sample.header.stop == UnwindStop::CopyShort as u32 {
+            told.copies = told.copies.max(COPIES_FIRST);
+        }
+        if told.copies >= COPIES_FIRST {
+            self.stale.insert(key);
+        }
     }
 
     /// The same without waiting for tables: the frame pointer is followed where they are missing.
@@ -131,10 +143,11 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
         });
     }
 
-    /// A stack of a process was copied, before its first [`Unwinder::finish`].
+    /// Counts a sample with a copied stack, before its first [`Unwinder::finish`].
     pub fn copied(&mut self, key: ProcessKey, stamps: Stamps) {
         let told = self.told.entry(key).or_default();
-        (told.copied, told.stamps, told.fresh) = (true, Some(stamps), false);
+        told.copies = told.copies.saturating_add(1);
+        (told.stamps, told.fresh) = (Some(stamps), false);
     }
 
     fn lookup(&mut self, code: &CodeAddress) -> Lookup {
@@ -274,7 +287,7 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
             Some(mappings) => drop(self.told.insert(child, Told { mappings: Some(mappings), ..Told::default() })),
             None => {
                 // The parent has changed meanwhile: what lies there may be something else soon.
-                self.told.insert(child, Told { copied: true, ..Told::default() });
+                self.told.insert(child, Told { copies: COPIES_FIRST, ..Told::default() });
                 self.stale.insert(child);
             }
         }
@@ -284,7 +297,7 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
     pub fn executed(&mut self, key: ProcessKey) {
         let Some(told) = self.told.get_mut(&key) else { return };
         (told.stamps, told.fresh, told.in_vain, told.replaced_ns) = (None, true, 0, 0);
-        if !told.copied
+        if told.copies < COPIES_FIRST
             && let Some(mappings) = told.mappings.take()
         {
             self.release(mappings);
