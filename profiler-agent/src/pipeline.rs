@@ -193,9 +193,16 @@ impl Pipeline {
             let address = address - u64::from(depth > 0);
             frames.push(window.frame(&self.processes.kernel_address(address), FrameKind::Kernel));
         }
-        let mut executable = None;
+        let time_ns = sample.header.time_ns;
+        let (mut executable, mut mappings) = (None, self.processes.mappings_number(key, time_ns));
         for address in instructions(sample.user_frames()) {
-            let Some(known) = self.user_frame(sample, key, address, window) else {
+            let known = self.known.get(mappings, address).or_else(|| {
+                let found = self.new_frame(key, address, time_ns, window);
+                // The look may have shown other mappings.
+                mappings = self.processes.mappings_number(key, time_ns);
+                found
+            });
+            let Some(known) = known else {
                 // Beyond an address that is no code, everything is guessed.
                 self.metrics.add(Metric::StacksIncomplete, "unmapped", 1);
                 frames.push(window.frame(&self.processes.unmapped(), FrameKind::Native));
@@ -214,13 +221,8 @@ impl Pipeline {
         frames
     }
 
-    /// The frame of an address in a process; none where nothing executable is mapped.
-    fn user_frame(&mut self, sample: &Sample, key: ProcessKey, address: u64, to: &mut Window) -> Option<KnownFrame> {
-        let time_ns = sample.header.time_ns;
-        let mappings = self.processes.mappings_number(key, time_ns);
-        if let Some(known) = self.known.get(mappings, address) {
-            return Some(known);
-        }
+    /// The frame of an address that is not known yet; none where nothing executable is mapped.
+    fn new_frame(&mut self, key: ProcessKey, address: u64, time_ns: u64, to: &mut Window) -> Option<KnownFrame> {
         let code = self.processes.user_address(key, address, time_ns)?;
         let known = KnownFrame { frame: to.frame(&code, FrameKind::Native), executable: code.executable.id };
         // What is made at run time may be something else at the next look.
