@@ -88,7 +88,7 @@ impl Batch {
             samples += verdict.samples();
         }
         println!("{samples} samples of all, {whole} are whole");
-        if (samples - whole) * BROKEN > samples.max(EXACT_SAMPLES) {
+        if too_many_broken(whole, samples) {
             faults.push(format!("all: {whole} of {samples} stacks are whole"));
         }
         assert!(faults.is_empty(), "{}\n{}", faults.join("\n"), self.recording.stderr);
@@ -126,6 +126,11 @@ impl Batch {
     }
 }
 
+/// Whether more stacks are not whole than may be.
+fn too_many_broken(whole: u64, samples: u64) -> bool {
+    (samples - whole) * BROKEN > samples.max(EXACT_SAMPLES)
+}
+
 /// Prints a row; what is wrong with it, if anything is.
 fn assess(job: &Job, verdict: &Verdict, truth: &Value) -> Vec<String> {
     let burners = job.chains.iter().flat_map(|chain| &chain.burners);
@@ -141,7 +146,7 @@ fn assess(job: &Job, verdict: &Verdict, truth: &Value) -> Vec<String> {
         println!("  {count} times {stack}");
     }
     let mut faults = Vec::new();
-    if samples == 0 || (samples - whole) * BROKEN > samples.max(EXACT_SAMPLES) {
+    if samples == 0 || too_many_broken(*whole, samples) {
         faults.push(format!("{whole} of {samples} stacks are whole"));
     }
     // A clock includes what a hypervisor took away, samples do not.
