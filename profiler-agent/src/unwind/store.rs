@@ -68,6 +68,12 @@ impl StoredTable {
     }
 }
 
+/// A mapping whose rows are not here yet.
+#[must_use]
+pub(super) fn unknown(start: u64, end: u64) -> MappingEntry {
+    MappingEntry { kind: kind::UNKNOWN, ..without_rows(start, end) }
+}
+
 /// A mapping that has no rows, and never will.
 #[must_use]
 pub(super) fn without_rows(start: u64, end: u64) -> MappingEntry {
