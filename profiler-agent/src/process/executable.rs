@@ -272,7 +272,8 @@ fn is_current(known: &Known) -> bool {
 /// Opens the file behind a mapping and makes sure that it is that file.
 fn open(pid: u32, mapping: &Mapping, roots: &[u32]) -> Result<(File, Stamp), Refusal> {
     let through_mapping = PathBuf::from(format!("/proc/{pid}/map_files/{:x}-{:x}", mapping.start, mapping.end));
-    let opened = match open_regular(&through_mapping, |_| true) {
+    let is_mapped = |metadata: &Metadata| metadata.ino() == mapping.key.inode || is_still_mapped(pid, mapping);
+    let opened = match open_regular(&through_mapping, is_mapped) {
         Ok(file) => Some(file),
         // A device: it is what is mapped, and no path leads to anything else.
         Err(Some(refusal)) => return Err(refusal),
@@ -302,6 +303,12 @@ fn is_memory(mapping: &Mapping, stamp: Option<Stamp>) -> bool {
     named && (stamp.is_some() || &*mapping.path != "/dev/zero")
 }
 
+/// Whether a process maps what it mapped: libraries that are opened in turn come to the very same addresses.
+fn is_still_mapped(pid: u32, mapping: &Mapping) -> bool {
+    let text = proc::maps(pid).unwrap_or_default();
+    maps::parse(&text).find_mut(mapping.start).is_some_and(|now| now.key == mapping.key)
+}
+
 /// The inode decides. File systems made of layers show another one in mappings than in `stat`: there a file that has
 /// not changed since it was mapped is the same.
 fn is_same(metadata: &Metadata, mapping: &Mapping) -> bool {
@@ -329,6 +336,20 @@ fn vdso() -> ExecutableKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_came_where_another_was_is_not_taken_for_it() {
+        let pid = std::process::id();
+        let mappings = maps::parse(&proc::maps(pid).unwrap());
+        let libc = mappings.iter().find(|mapping| mapping.path.ends_with("/libc.so.6")).unwrap();
+        let own = mappings.first_file().unwrap();
+        let before = Mapping { start: libc.start, end: libc.end, ..own.clone() };
+        let inode = |file: Option<File>| file.map(|file| file.metadata().unwrap().ino());
+        let expected = std::fs::metadata(&*own.path).unwrap().ino();
+        assert_eq!(inode(open_mapped(pid, &before, &[pid])), Some(expected));
+        assert_eq!(inode(open_mapped(pid, &before, &[])), None);
+        assert!(open_mapped(pid, libc, &[]).is_some());
+    }
 
     #[test]
     fn reads_the_vdso() {
