@@ -4,6 +4,7 @@ use crate::unwind::{ChunkMemory, ProcessMemory};
 use aya::Pod;
 use aya::maps::{Array, ArrayOfMaps, HashMap, MapData, MapError};
 use profiler_common::unwind::place::{CHUNK_BYTES, CHUNK_MAP_BYTES, ProcessEntry};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use zerocopy::{FromZeros as _, IntoBytes as _};
@@ -36,6 +37,8 @@ pub struct ChunkMaker {
     ready: Mutex<Vec<(u32, Chunk)>>,
     /// Numbers whose chunks are no longer used.
     removed: Mutex<Vec<u32>>,
+    /// How many should be ready.
+    wanted: AtomicUsize,
     limit: u32,
 }
 
@@ -89,7 +92,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub struct KernelTables {
     maker: Arc<ChunkMaker>,
     /// Wakes the thread that makes chunks ahead; it ends when this is dropped.
-    taken: SyncSender<()>,
+    wake: SyncSender<()>,
     /// By number; none where there is no chunk.
     made: Vec<Option<Chunk>>,
     processes: HashMap<MapData, u32, EntryValue>,
@@ -106,9 +109,9 @@ impl KernelTables {
         let limit = chunks.len();
         let slots = Slots { chunks, empty: Array::create(1, 0).map_err(failed)?, free: Vec::new(), next: 0 };
         let (ready, removed) = (Mutex::default(), Mutex::default());
-        let maker = Arc::new(ChunkMaker { array: Mutex::new(slots), ready, removed, limit });
-        let taken = make_ahead(Arc::clone(&maker))?;
-        Ok(Self { maker, taken, made: Vec::new(), processes, value: Box::new(ChunkValue::new_zeroed()) })
+        let maker = Arc::new(ChunkMaker { array: Mutex::new(slots), ready, removed, wanted: AtomicUsize::new(0), limit });
+        let wake = make_ahead(Arc::clone(&maker))?;
+        Ok(Self { maker, wake, made: Vec::new(), processes, value: Box::new(ChunkValue::new_zeroed()) })
     }
 
     /// What makes chunks ahead.
@@ -118,16 +121,16 @@ impl KernelTables {
     }
 }
 
-/// Makes some chunks, and others whenever some were taken.
+/// Makes some chunks, and others whenever some were taken or more are wanted.
 fn make_ahead(maker: Arc<ChunkMaker>) -> std::io::Result<SyncSender<()>> {
-    let (taken, wakes) = sync_channel(1);
+    let (wake, wakes) = sync_channel(1);
     std::thread::Builder::new().name("chunk-maker".into()).spawn(move || {
         maker.prepare(SPARE_CHUNKS);
         while wakes.recv().is_ok() {
-            maker.prepare(SPARE_CHUNKS);
+            maker.prepare(maker.wanted.swap(0, Ordering::Relaxed));
         }
     })?;
-    Ok(taken)
+    Ok(wake)
 }
 
 impl ChunkMemory for KernelTables {
@@ -135,9 +138,15 @@ impl ChunkMemory for KernelTables {
         self.maker.limit
     }
 
+    fn prepare(&mut self, count: usize) {
+        self.maker.wanted.fetch_max(count, Ordering::Relaxed);
+        // One that was woken and is still busy looks again.
+        let _ = self.wake.try_send(());
+    }
+
     fn make(&mut self) -> std::io::Result<u32> {
         let (number, chunk) = self.maker.take()?;
-        let _ = self.taken.try_send(());
+        self.prepare(SPARE_CHUNKS);
         let index = number as usize;
         if self.made.len() <= index {
             self.made.resize_with(index + 1, || None);

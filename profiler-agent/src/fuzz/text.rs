@@ -16,7 +16,7 @@ pub fn demangle(data: &[u8]) {
 pub fn maps(data: &[u8]) {
     let mappings = process_maps::parse(data);
     let mut end = 0;
-    for mapping in &mappings.0 {
+    for mapping in mappings.iter() {
         assert!(end <= mapping.start && mapping.start < mapping.end);
         end = mapping.end;
     }

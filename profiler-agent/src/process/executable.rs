@@ -306,7 +306,7 @@ fn is_memory(mapping: &Mapping, stamp: Option<Stamp>) -> bool {
 /// Whether a process maps what it mapped: libraries that are opened in turn come to the very same addresses.
 fn is_still_mapped(pid: u32, mapping: &Mapping) -> bool {
     let text = proc::maps(pid).unwrap_or_default();
-    maps::parse(&text).find_mut(mapping.start).is_some_and(|now| now.key == mapping.key)
+    maps::parse(&text).find(mapping.start).is_some_and(|now| now.key == mapping.key)
 }
 
 /// The inode decides. File systems made of layers show another one in mappings than in `stat`: there a file that has

@@ -1,6 +1,7 @@
-//! Executable mappings of a process, sorted by address.
+//! Executable mappings of a process.
 
 use super::executable::{Executable, FileKey};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Mappings kept of a process: the kernel's own default limit, `vm.max_map_count`.
@@ -25,15 +26,15 @@ pub struct Mapping {
     pub executable: Option<Arc<Executable>>,
 }
 
-/// Sorted, not overlapping.
+/// Those of a process by their first address, not overlapping: a process maps tens of thousands, one below the other.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Mappings(pub(crate) Vec<Mapping>);
+pub(crate) struct Mappings(BTreeMap<u64, Mapping>);
 
 /// The same places of the same files.
 impl PartialEq for Mappings {
     fn eq(&self, other: &Self) -> bool {
         let place = |mapping: &Mapping| (mapping.start, mapping.end, mapping.file_offset, mapping.key);
-        self.0.iter().map(place).eq(other.0.iter().map(place))
+        self.iter().map(place).eq(other.iter().map(place))
     }
 }
 
@@ -50,55 +51,69 @@ impl Mappings {
 
     /// Maps over whatever was there; whether that was another file.
     pub(super) fn insert(&mut self, mapping: Mapping) -> bool {
-        if mapping.start >= mapping.end {
+        let (start, end) = (mapping.start, mapping.end);
+        if start >= end {
             return false;
         }
-        let first = self.0.partition_point(|other| other.end <= mapping.start);
-        let last = self.0.partition_point(|other| other.start < mapping.end);
-        let replaces = self.0.get(first..last).is_some_and(|below| below.iter().any(|other| other.key != mapping.key));
-        let mut replacement = Vec::with_capacity(3);
-        if let Some(left) = self.0.get(first).filter(|other| first < last && other.start < mapping.start) {
-            replacement.push(Mapping { end: mapping.start, ..left.clone() });
+        let mut replaces = false;
+        while let Some(below) = self.last_before(end).filter(|below| below.end > start) {
+            replaces |= below.key != mapping.key;
+            let below = below.clone();
+            if below.end > end {
+                let file_offset = below.file_offset.wrapping_add(end - below.start);
+                self.keep(Mapping { start: end, file_offset, ..below.clone() });
+            }
+            self.0.remove(&below.start);
+            if below.start < start {
+                self.keep(Mapping { end: start, ..below });
+            }
         }
-        let right = last.checked_sub(1).and_then(|index| self.0.get(index));
-        let right = right.filter(|other| first < last && other.end > mapping.end).map(|other| {
-            let cut = mapping.end - other.start;
-            Mapping { start: mapping.end, file_offset: other.file_offset.wrapping_add(cut), ..other.clone() }
-        });
-        replacement.push(mapping);
-        replacement.extend(right);
-        if self.0.len() + replacement.len() <= MAX_MAPPINGS + (last - first) {
-            self.0.splice(first..last, replacement);
-        }
+        self.keep(mapping);
         replaces
     }
 
+    fn last_before(&self, address: u64) -> Option<&Mapping> {
+        self.0.range(..address).next_back().map(|(_, mapping)| mapping)
+    }
+
+    fn keep(&mut self, mapping: Mapping) {
+        if self.0.len() < MAX_MAPPINGS {
+            self.0.insert(mapping.start, mapping);
+        }
+    }
+
     /// The mapping that holds an address.
+    pub(super) fn find(&self, address: u64) -> Option<&Mapping> {
+        let (_, mapping) = self.0.range(..=address).next_back()?;
+        Some(mapping).filter(|mapping| address < mapping.end)
+    }
+
+    /// The same, for remembering its file.
     pub(super) fn find_mut(&mut self, address: u64) -> Option<&mut Mapping> {
-        let index = self.0.partition_point(|mapping| mapping.end <= address);
-        self.0.get_mut(index).filter(|mapping| mapping.start <= address)
+        let (_, mapping) = self.0.range_mut(..=address).next_back()?;
+        Some(mapping).filter(|mapping| address < mapping.end)
     }
 
     /// The first mapping of a file: of a process just exec'd that is its executable.
     #[must_use]
     pub(super) fn first_file(&self) -> Option<&Mapping> {
-        self.0.iter().find(|mapping| mapping.key.inode != 0)
+        self.iter().find(|mapping| mapping.key.inode != 0)
     }
 
     /// The mapping of a path or name.
     #[must_use]
     pub(super) fn find_path(&self, path: &str) -> Option<&Mapping> {
-        self.0.iter().find(|mapping| &*mapping.path == path)
+        self.iter().find(|mapping| &*mapping.path == path)
     }
 
     /// All, by address.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Mapping> {
-        self.0.iter()
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Mapping> {
+        self.0.values()
     }
 
     /// All, by address.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Mapping> {
-        self.0.iter_mut()
+        self.0.values_mut()
     }
 
     /// Whether there is none.
@@ -109,11 +124,9 @@ impl Mappings {
 
     /// Takes over what is known of the files from an earlier list of the same process.
     pub(super) fn keep_executables(&mut self, earlier: &Self) {
-        for mapping in &mut self.0 {
-            let index = earlier.0.partition_point(|other| other.end <= mapping.start);
-            if let Some(other) = earlier.0.get(index)
+        for mapping in self.iter_mut() {
+            if let Some(other) = earlier.0.get(&mapping.start)
                 && other.key == mapping.key
-                && other.start == mapping.start
             {
                 mapping.executable.clone_from(&other.executable);
                 mapping.mapped_after_s = other.mapped_after_s;
@@ -133,7 +146,7 @@ mod tests {
     }
 
     fn ranges(mappings: &Mappings) -> Vec<(u64, u64, u64, u64)> {
-        mappings.0.iter().map(|m| (m.start, m.end, m.key.inode, m.file_offset)).collect()
+        mappings.iter().map(|m| (m.start, m.end, m.key.inode, m.file_offset)).collect()
     }
 
     #[test]
@@ -159,5 +172,14 @@ mod tests {
         assert_eq!(mappings.find_mut(0x1800).unwrap().key.inode, 4);
         assert!(mappings.find_mut(0x7000).is_none());
         assert!(mappings.find_mut(0).is_none());
+    }
+
+    #[test]
+    fn one_in_the_middle_leaves_both_ends() {
+        let mut mappings = Mappings::new([mapping(0x1000, 0x4000, 1), mapping(0x5000, 0x6000, 1)]);
+        assert!(!mappings.insert(mapping(0x2000, 0x3000, 1)));
+        assert_eq!(ranges(&mappings).len(), 4);
+        assert!(mappings.insert(mapping(0x1000, 0x6000, 2)));
+        assert_eq!(ranges(&mappings), [(0x1000, 0x6000, 2, 0x1000)]);
     }
 }

@@ -216,7 +216,7 @@ impl ProcessTable {
             return false;
         }
         let Some(process) = self.processes.get_mut(&key) else { return false };
-        let found = process.mappings.find_mut(address).is_some();
+        let found = process.mappings.find(address).is_some();
         if found {
             process.reloads = 0;
         }
@@ -232,7 +232,7 @@ impl ProcessTable {
             self.reload(key, time_ns);
         }
         let process = self.processes.get_mut(&key)?;
-        if process.mappings.find_mut(address).is_none() && !self.find_new(key, address, time_ns) {
+        if process.mappings.find(address).is_none() && !self.find_new(key, address, time_ns) {
             return None;
         }
         let process = self.processes.get_mut(&key)?;

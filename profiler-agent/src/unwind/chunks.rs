@@ -8,6 +8,8 @@ use std::io::Result;
 pub trait ChunkMemory {
     /// How many there may be.
     fn limit(&self) -> u32;
+    /// Asks that so many be made ahead, by others; returns at once.
+    fn prepare(&mut self, count: usize);
     /// Makes one, all zeros; its number.
     fn make(&mut self) -> Result<u32>;
     /// Replaces the bytes of one, [`CHUNK_BYTES`] of them.
@@ -213,6 +215,8 @@ pub(super) mod tests {
         fn limit(&self) -> u32 {
             self.limit
         }
+
+        fn prepare(&mut self, _count: usize) {}
 
         fn make(&mut self) -> Result<u32> {
             let number = self.chunks.iter().position(Option::is_none).unwrap_or(self.chunks.len());

@@ -4,6 +4,7 @@
 //! table is a function from a file's sections to a table and happens off the sampling path; what a hostile file costs
 //! is bounded by its size.
 
+mod branches;
 mod builder;
 pub mod cfi;
 mod chunks;

@@ -1,10 +1,9 @@
 //! Tables and processes in the kernel's memory.
 
+use super::branches::StoredProcess;
 use super::chunks::{ChunkMemory, Chunks, Range};
 use super::table::UnwindTable;
-use profiler_common::unwind::place::{
-    BRANCH_MAPPINGS, Branch, MAX_BRANCHES, MAX_PAGES, MappingEntry, Place, ProcessEntry, Stamp, kind,
-};
+use profiler_common::unwind::place::{MAX_PAGES, MappingEntry, Place, ProcessEntry, Stamp, kind};
 use std::io::Result;
 use zerocopy::IntoBytes as _;
 
@@ -80,15 +79,6 @@ pub(super) fn without_rows(start: u64, end: u64) -> MappingEntry {
     MappingEntry { start, end, bias: 0, directory: 0, pages: 0, page_bits: 0, kind: kind::NO_ROWS }
 }
 
-/// Mappings in the kernel's memory.
-#[derive(Debug, Default)]
-pub(super) struct StoredProcess {
-    ranges: Vec<Range>,
-    /// Where its branches lie; 0 for one without mappings.
-    pub(super) branches: Place,
-    branch_count: u32,
-}
-
 /// A process as the kernel program knows it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Process {
@@ -145,17 +135,26 @@ impl<M: ChunkMemory + ProcessMemory> Store<M> {
         stored.ranges.into_iter().for_each(|range| self.chunks.free(range));
     }
 
-    /// Tells a process's mappings, sorted and not overlapping. Mappings beyond what the kernel program can search are left
-    /// out.
-    pub(super) fn set_process(&mut self, process: Process, mappings: &[MappingEntry]) -> Result<StoredProcess> {
-        let mut stored = StoredProcess::default();
-        let result = self.add_mappings(mappings, &mut stored).and_then(|()| self.tell(process, &stored));
-        if let Err(error) = result {
+    /// Tells a process's mappings, sorted and not overlapping, instead of those before, which nobody else uses.
+    pub(super) fn set_process(
+        &mut self,
+        process: Process,
+        mappings: &[MappingEntry],
+        before: StoredProcess,
+    ) -> Result<StoredProcess> {
+        let told = StoredProcess::store(mappings, before, &mut self.chunks).and_then(|stored| {
+            match self.tell(process, &stored) {
+                Ok(()) => Ok(stored),
+                Err(error) => {
+                    self.free(stored);
+                    Err(error)
+                }
+            }
+        });
+        if told.is_err() {
             self.chunks.memory().forget(process.tgid);
-            self.free(stored);
-            return Err(error);
         }
-        Ok(stored)
+        told
     }
 
     /// Tells that mappings are still those told before, or again.
@@ -167,7 +166,7 @@ impl<M: ChunkMemory + ProcessMemory> Store<M> {
 
     fn tell(&mut self, process: Process, stored: &StoredProcess) -> Result<()> {
         let Process { tgid, start_ns, stamp } = process;
-        let &StoredProcess { branches, branch_count, .. } = stored;
+        let (branches, branch_count) = (stored.branches(), stored.branch_count());
         if branches == 0 {
             self.chunks.memory().forget(tgid);
             return Ok(());
@@ -175,25 +174,9 @@ impl<M: ChunkMemory + ProcessMemory> Store<M> {
         self.chunks.memory().set(tgid, ProcessEntry { start_ns, branches, branch_count, stamp })
     }
 
-    fn add_mappings(&mut self, mappings: &[MappingEntry], stored: &mut StoredProcess) -> Result<()> {
-        let mut branches = Vec::new();
-        for mappings in mappings.chunks(BRANCH_MAPPINGS as usize).take(MAX_BRANCHES as usize) {
-            let range = self.chunks.store(mappings.as_bytes())?;
-            stored.ranges.push(range);
-            branches.push(Branch { start: mappings[0].start, mappings: range.place, count: mappings.len() as u32 });
-        }
-        if branches.is_empty() {
-            return Ok(());
-        }
-        let range = self.chunks.store(branches.as_bytes())?;
-        stored.ranges.push(range);
-        (stored.branches, stored.branch_count) = (range.place, branches.len() as u32);
-        self.chunks.commit()
-    }
-
     /// Frees mappings that no process refers to any more.
     pub(super) fn free(&mut self, stored: StoredProcess) {
-        stored.ranges.into_iter().for_each(|range| self.chunks.free(range));
+        stored.free(&mut self.chunks);
     }
 
     /// The kernel program's map of processes.

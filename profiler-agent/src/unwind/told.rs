@@ -1,8 +1,8 @@
 //! What the kernel program was told of a process, and when it has to be told anew.
 
-use super::store::StoredProcess;
+use super::branches::StoredProcess;
 use profiler_common::record::Stamps;
-use profiler_common::unwind::place::{OUTDATED, Stamp};
+use profiler_common::unwind::place::{CHUNK_BYTES, OUTDATED, Stamp};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -12,6 +12,13 @@ pub(super) const COPIES_FIRST: u32 = 4;
 const MAX_IN_VAIN: u32 = 16;
 /// How long a process that put a library where another one was is suspected of doing it again.
 const REPLACES_NS: u64 = 10_000_000_000;
+
+/// How long a process rests after it was told, for each of its mappings: about twenty times of what it takes.
+pub(super) const REST_NS_PER_MAPPING: u64 = 2_000;
+/// Chunks that are not there at once.
+const MANY_CHUNKS: u64 = 3;
+/// How long it takes until one is there.
+const CHUNK_NS: u64 = 25_000_000;
 
 /// What the kernel program was told of a process, and of those forked from it since.
 #[derive(Debug, Default)]
@@ -38,6 +45,10 @@ pub(super) struct Told {
     pub(super) replaced_ns: u64,
     /// How often in a row the same was told again.
     pub(super) in_vain: u32,
+    /// When it may be told again.
+    pub(super) rests_until_ns: u64,
+    /// Whether room for more mappings was asked for.
+    pub(super) waits_for_room: bool,
 }
 
 impl Told {
@@ -58,6 +69,18 @@ impl Told {
             None if self.fresh => 0,
             None => OUTDATED,
         }
+    }
+
+    /// Room for more mappings than it has: so many chunks should be ready. Waits for them once.
+    pub(super) fn wait_for_room(&mut self, bytes: u64, now_ns: u64) -> Option<usize> {
+        let known = self.mappings.as_ref().map_or(0, |mappings| mappings.stored.bytes());
+        let chunks = bytes.saturating_sub(known) / u64::from(CHUNK_BYTES);
+        self.waits_for_room = chunks >= MANY_CHUNKS && !self.waits_for_room;
+        if !self.waits_for_room {
+            return None;
+        }
+        self.rests_until_ns = now_ns + chunks * CHUNK_NS;
+        Some(chunks as usize + 1)
     }
 
     /// Whether a table must stay for it.

@@ -2,7 +2,7 @@
 
 use super::super::chunks::ChunkMemory;
 use super::super::store::{Process, ProcessMemory, unknown, without_rows};
-use super::super::told::{COPIES_FIRST, Mappings, Told};
+use super::super::told::{COPIES_FIRST, Mappings, REST_NS_PER_MAPPING, Told};
 use super::{File, SWEEP_NS, Table, Unwinder};
 use crate::process::{Executable, ExecutableKind, ProcessKey, ProcessTable};
 use profiler_common::unwind::place::{MappingEntry, Place};
@@ -20,7 +20,11 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
         self.now_ns = self.now_ns.max(now_ns);
         let changed = processes.take_changed().into_iter();
         self.stale.extend(changed.filter(|key| self.told.get(key).is_some_and(Told::matters)));
-        for key in std::mem::take(&mut self.stale) {
+        let rests = |key: &ProcessKey| self.told.get(key).is_some_and(|told| self.now_ns < told.rests_until_ns);
+        let (later, now) = std::mem::take(&mut self.stale).into_iter().partition(rests);
+        self.stale = later;
+        let now: HashSet<ProcessKey> = now;
+        for key in now {
             self.tell_one(key, processes);
         }
         self.store.chunks().advance(self.now_ns);
@@ -36,7 +40,7 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
             return;
         }
         let mappings = self.told.get(&parent).and_then(|parent| parent.mappings.clone());
-        match mappings.filter(|mappings| mappings.stored.branches == branches) {
+        match mappings.filter(|mappings| mappings.stored.branches() == branches) {
             Some(mappings) => drop(self.told.insert(child, Told { mappings: Some(mappings), ..Told::default() })),
             None => {
                 // The parent has changed meanwhile: what lies there may be something else soon.
@@ -69,7 +73,7 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
 
     /// Forks may have gone unnoticed: the kernel program must not go by mappings that are not kept for it.
     pub fn events_lost(&mut self) {
-        let told = self.told.iter().filter_map(|(key, told)| Some((*key, told.mappings.as_ref()?.stored.branches)));
+        let told = self.told.iter().filter_map(|(key, told)| Some((*key, told.mappings.as_ref()?.stored.branches())));
         let told: HashMap<ProcessKey, Place> = told.collect();
         self.store
             .processes()
@@ -128,21 +132,21 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
         let Some(told) = self.told.get_mut(&key) else { return };
         let process = Process { tgid: key.tgid, start_ns: key.start_ns, stamp: told.stamp(self.now_ns) };
         let hash = hash(&entries);
-        let result = match &told.mappings {
-            Some(mappings) if mappings.hash == hash => {
-                told.in_vain += 1;
-                return self.store.set_stamp(process, &mappings.stored);
-            }
-            _ => self.store.set_process(process, &entries),
-        };
-        let before = match result {
-            Ok(stored) => told.mappings.replace(Arc::new(Mappings { stored, tables, hash })),
-            Err(error) => {
-                tracing::debug!(%error, pid = key.tgid, "cannot tell the kernel program about a process");
-                told.mappings.take()
-            }
-        };
-        before.into_iter().for_each(|mappings| self.release(mappings));
+        if let Some(mappings) = told.mappings.as_ref().filter(|mappings| mappings.hash == hash) {
+            told.in_vain += 1;
+            return self.store.set_stamp(process, &mappings.stored);
+        }
+        if let Some(chunks) = told.wait_for_room(size_of_val(&*entries) as u64, self.now_ns) {
+            self.store.chunks().memory().prepare(chunks);
+            self.stale.insert(key);
+            return;
+        }
+        told.rests_until_ns = self.now_ns + entries.len() as u64 * REST_NS_PER_MAPPING;
+        let before = told.mappings.take().and_then(Arc::into_inner).map(|mappings| mappings.stored);
+        match self.store.set_process(process, &entries, before.unwrap_or_default()) {
+            Ok(stored) => told.mappings = Some(Arc::new(Mappings { stored, tables, hash })),
+            Err(error) => tracing::debug!(%error, pid = key.tgid, "cannot tell the kernel program about a process"),
+        }
     }
 }
 
