@@ -8,7 +8,6 @@ use profiler_tests::chain::{Chain, functions};
 const MAPPINGS: &str = "65000";
 
 #[test]
-#[ignore = "long form"]
 fn a_process_with_65000_mappings_has_whole_stacks() {
     let folder = tempfile::tempdir().unwrap();
     let program = compile(folder.path(), "mapped", "gcc -O2", &["mapped.c", "leaf.c"]);
