@@ -105,7 +105,7 @@ impl Pipeline {
                     mapped.into_iter().for_each(|(key, replaces)| self.unwinder.mapped(key, replaces, last_ns));
                 }
                 Event::Lost { .. } => {
-                    self.processes.events_lost();
+                    self.processes.events_lost(last_ns);
                     self.unwinder.events_lost();
                 }
                 Event::Sample(sample) => self.take_sample(sample, pending.split(1), window),

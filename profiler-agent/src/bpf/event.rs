@@ -7,6 +7,13 @@ use profiler_common::{
 use std::sync::Arc;
 use zerocopy::FromBytes;
 
+/// Now, on the clock of events.
+#[must_use]
+pub fn monotonic_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
 /// One thing that happened, at a time in nanoseconds of CLOCK_MONOTONIC.
 #[derive(Clone, Debug)]
 pub enum Event {

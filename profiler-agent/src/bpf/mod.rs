@@ -15,7 +15,7 @@ mod sampling;
 mod sideband;
 mod tables;
 
-pub use event::{CopiedStack, Event, ExecEvent, MmapEvent, Sample};
+pub use event::{CopiedStack, Event, ExecEvent, MmapEvent, Sample, monotonic_ns};
 pub use load::{LoadError, Loaded, Options, default_ring_bytes, load, try_ring_buffer, verified};
 pub use perf::Clock;
 pub use sampling::try_sampling;

@@ -3,7 +3,7 @@
 //! It polls: a sample does not wake it, except the first one of a process, which may be gone soon. Records of all
 //! rings are put in order of time. It never waits for anybody: samples that nobody takes are dropped and counted.
 
-use super::event::{self, Event};
+use super::event::{self, Event, monotonic_ns};
 use super::load::Loaded;
 use super::sideband::Sideband;
 use crate::telemetry::ledger::{DropReason, Ledger, Pending};
@@ -231,9 +231,4 @@ fn note(sequences: &mut Vec<(u32, u64)>, cpu: u32, sequence: u64) {
         Some((_, last)) => *last = sequence,
         None => sequences.push((cpu, sequence)),
     }
-}
-
-fn monotonic_ns() -> u64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }

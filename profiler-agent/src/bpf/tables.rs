@@ -109,7 +109,8 @@ impl KernelTables {
         let limit = chunks.len();
         let slots = Slots { chunks, empty: Array::create(1, 0).map_err(failed)?, free: Vec::new(), next: 0 };
         let (ready, removed) = (Mutex::default(), Mutex::default());
-        let maker = Arc::new(ChunkMaker { array: Mutex::new(slots), ready, removed, wanted: AtomicUsize::new(0), limit });
+        let maker =
+            Arc::new(ChunkMaker { array: Mutex::new(slots), ready, removed, wanted: AtomicUsize::new(0), limit });
         let wake = make_ahead(Arc::clone(&maker))?;
         Ok(Self { maker, wake, made: Vec::new(), processes, value: Box::new(ChunkValue::new_zeroed()) })
     }

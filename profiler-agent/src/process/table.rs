@@ -7,7 +7,7 @@ use super::executable::{Executable, ExecutableKind, Executables, FileKey};
 use super::identity::{self, Identity};
 use super::jit::Jit;
 use super::mapping::{Mapping, Mappings};
-use crate::bpf::{ExecEvent, MmapEvent, Sample};
+use crate::bpf::{ExecEvent, MmapEvent, Sample, monotonic_ns};
 use profiler_common::record::{FORK, ProcessEvent};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -20,6 +20,8 @@ const REMEMBER_NS: u64 = 6_000_000_000;
 const RELOAD_NS: u64 = 100_000_000;
 /// Most doublings: about a minute.
 const MAX_RELOAD_DOUBLINGS: u32 = 9;
+/// How long a process rests after a look at its mappings, before a loss leads to the next: in times of what it took.
+const LOSS_REST: u64 = 16;
 /// How often processes whose end was missed are looked for.
 const SWEEP_NS: u64 = 30_000_000_000;
 
@@ -45,8 +47,10 @@ struct Process {
     reload_after_ns: u64,
     reloads: u32,
     last_used_ns: u64,
-    /// [`ProcessTable::losses`] when its mappings were looked at.
-    losses: u64,
+    /// All its mappings until then are known, and those after it of which events have come.
+    known_ns: u64,
+    /// When they may be looked at again after a loss.
+    rests_until_ns: u64,
 }
 
 /// An address in code: where it is, and the file it is in.
@@ -72,8 +76,8 @@ pub struct ProcessTable {
     changed: HashSet<ProcessKey>,
     /// The last [`Process::mappings_number`].
     last_number: u64,
-    /// How often events went missing: what was known of mappings before may be wrong.
-    losses: u64,
+    /// When events last went missing: what was known of mappings before may be wrong.
+    lost_ns: u64,
 }
 
 impl ProcessTable {
@@ -89,7 +93,7 @@ impl ProcessTable {
             swept_ns: 0,
             changed: HashSet::new(),
             last_number: 0,
-            losses: 0,
+            lost_ns: 0,
         }
     }
 
@@ -108,9 +112,9 @@ impl ProcessTable {
         if self.processes.len() >= MAX_PROCESSES {
             self.make_room();
         }
-        let mappings = self.processes.get(&parent).map(|parent| parent.mappings.clone()).unwrap_or_default();
-        let losses = self.processes.get(&parent).map_or(self.losses, |parent| parent.losses);
-        let process = Process { parent: Some(parent), mappings, last_used_ns: time_ns, losses, ..Process::default() };
+        let known = self.processes.get(&parent).map(|parent| (parent.mappings.clone(), parent.known_ns));
+        let (mappings, known_ns) = known.unwrap_or((Mappings::default(), time_ns));
+        let process = Process { parent: Some(parent), mappings, last_used_ns: time_ns, known_ns, ..Process::default() };
         self.processes.insert(child, process);
         self.current.insert(child.tgid, child);
     }
@@ -119,7 +123,7 @@ impl ProcessTable {
     pub fn exec(&mut self, event: &ExecEvent) -> Option<ProcessKey> {
         let key = *self.current.get(&event.tgid)?;
         let process = self.processes.get_mut(&key)?;
-        *process = Process { last_used_ns: event.time_ns, losses: self.losses, ..Process::default() };
+        *process = Process { last_used_ns: event.time_ns, known_ns: event.time_ns, ..Process::default() };
         self.changed.insert(key);
         Some(key)
     }
@@ -142,9 +146,9 @@ impl ProcessTable {
         Some((key, replaces))
     }
 
-    /// Events went missing: the mappings of each process are looked at again when they are needed.
-    pub fn events_lost(&mut self) {
-        self.losses += 1;
+    /// Events went missing before a time: the mappings of each process are looked at again when they are needed.
+    pub fn events_lost(&mut self, time_ns: u64) {
+        self.lost_ns = self.lost_ns.max(time_ns);
     }
 
     /// Who a sample belongs to. `kernel_thread` is the sample when its task is one, `time_ns` the sample's time.
@@ -187,6 +191,7 @@ impl ProcessTable {
 
     /// Reads the mappings of a living process again; false when it lives no more.
     fn reload(&mut self, key: ProcessKey, time_ns: u64) -> bool {
+        let now_ns = monotonic_ns();
         let Some(mut mappings) = self.names.mappings(key) else { return false };
         let process = self.processes.entry(key).or_default();
         mappings.keep_executables(&process.mappings);
@@ -194,7 +199,8 @@ impl ProcessTable {
             self.changed.insert(key);
         }
         (process.mappings, process.mappings_number) = (mappings, 0);
-        process.losses = self.losses;
+        process.known_ns = now_ns;
+        process.rests_until_ns = monotonic_ns() + LOSS_REST * (monotonic_ns() - now_ns);
         let wait_ns = RELOAD_NS << process.reloads.min(MAX_RELOAD_DOUBLINGS);
         process.reload_after_ns = time_ns + wait_ns;
         process.reloads = process.reloads.saturating_add(1);
@@ -223,14 +229,22 @@ impl ProcessTable {
         found
     }
 
-    /// An address in a process at a time; none when nothing executable is mapped there.
-    pub fn user_address(&mut self, key: ProcessKey, address: u64, time_ns: u64) -> Option<CodeAddress> {
-        let losses = self.losses;
+    /// Looks at the mappings of a process again after a loss. Of one that lives no more, what is known is all.
+    fn make_up(&mut self, key: ProcessKey, time_ns: u64) {
+        let lost_ns = self.lost_ns;
         let process = self.processes.entry(key).or_default();
         process.last_used_ns = time_ns;
-        if std::mem::replace(&mut process.losses, losses) != losses {
-            self.reload(key, time_ns);
+        if process.known_ns >= lost_ns || monotonic_ns() < process.rests_until_ns || self.reload(key, time_ns) {
+            return;
         }
+        if let Some(process) = self.processes.get_mut(&key) {
+            process.known_ns = lost_ns;
+        }
+    }
+
+    /// An address in a process at a time; none when nothing executable is mapped there.
+    pub fn user_address(&mut self, key: ProcessKey, address: u64, time_ns: u64) -> Option<CodeAddress> {
+        self.make_up(key, time_ns);
         let process = self.processes.get_mut(&key)?;
         if process.mappings.find(address).is_none() && !self.find_new(key, address, time_ns) {
             return None;
@@ -253,7 +267,7 @@ impl ProcessTable {
     /// A number that the mappings of a process have until one changes, and no others ever; 0 when they have to be looked
     /// at first.
     pub fn mappings_number(&mut self, key: ProcessKey, time_ns: u64) -> u64 {
-        let Some(process) = self.processes.get_mut(&key).filter(|process| process.losses == self.losses) else {
+        let Some(process) = self.processes.get_mut(&key).filter(|process| process.known_ns >= self.lost_ns) else {
             return 0;
         };
         process.last_used_ns = time_ns;
