@@ -6,8 +6,6 @@ use profiler_common::unwind::place::{CHUNK_BYTES, OUTDATED, Stamp};
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// Stacks of a process that are copied before the kernel program is told about it.
-pub(super) const COPIES_FIRST: u32 = 4;
 /// How often the same is told in a row before the kernel program goes by it in any case.
 const MAX_IN_VAIN: u32 = 16;
 /// How long a process that put a library where another one was is suspected of doing it again.
@@ -33,8 +31,8 @@ pub(super) struct Mappings {
 /// A process with copied stacks, or one that began with mappings of such a one.
 #[derive(Debug, Default)]
 pub(super) struct Told {
-    /// Stacks copied.
-    pub(super) copies: u32,
+    /// Whether a stack of it was copied.
+    pub(super) copied: bool,
     /// None while the kernel program does not know it.
     pub(super) mappings: Option<Arc<Mappings>>,
     /// Of the mappings when the last stack was copied; none when they have changed since.
@@ -54,7 +52,7 @@ pub(super) struct Told {
 impl Told {
     /// Whether the kernel program has to know what it maps.
     pub(super) fn matters(&self) -> bool {
-        self.copies >= COPIES_FIRST || self.mappings.is_some()
+        self.copied || self.mappings.is_some()
     }
 
     /// What the kernel program should compare. What changes without anything to tell, like the pages of a compiler at run

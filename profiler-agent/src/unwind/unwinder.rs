@@ -1,7 +1,7 @@
 //! Which files have tables, which processes the kernel program knows, and what goes when memory is short.
 //!
 //! A table is asked for when a frame of its file has to be walked for the first time. A process is told to the kernel
-//! program once some of its stacks were copied: what ends before that costs nothing but those.
+//! program once a stack of it was copied and walked: what has no samples costs nothing.
 
 mod telling;
 
@@ -10,11 +10,10 @@ use super::chunks::ChunkMemory;
 use super::finish::{Lookup, finish};
 use super::store::{ProcessMemory, Store, StoredTable};
 use super::table::UnwindTable;
-use super::told::{COPIES_FIRST, Told};
+use super::told::Told;
 use crate::bpf::Sample;
 use crate::process::{CodeAddress, Executable, ExecutableKind, ProcessKey, ProcessTable};
 use crate::telemetry::metrics::{Metric, Metrics};
-use profiler_common::outcome::UnwindStop;
 use profiler_common::record::Stamps;
 use profiler_common::unwind::Rule;
 use std::collections::{HashMap, HashSet};
@@ -114,21 +113,10 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
             None => Lookup::Rule(Rule::NONE),
         });
         if finished {
-            self.finished(sample, key);
-        }
-        finished
-    }
-
-    /// The kernel program is told about the process, now that the tables are there. A stack that is deeper than what is
-    /// copied cannot wait for more copies.
-    fn finished(&mut self, sample: &Sample, key: ProcessKey) {
-        let Some(told) = self.told.get_mut(&key) else { return };
-        if sample.header.stop == UnwindStop::CopyShort as u32 {
-            told.copies = told.copies.max(COPIES_FIRST);
-        }
-        if told.copies >= COPIES_FIRST {
+            // The kernel program can be told, now that the tables are there.
             self.stale.insert(key);
         }
+        finished
     }
 
     /// The same without waiting for tables: the frame pointer is followed where they are missing.
@@ -140,11 +128,10 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
         });
     }
 
-    /// Counts a sample with a copied stack, before its first [`Unwinder::finish`].
+    /// A stack of a process was copied; before its first [`Unwinder::finish`].
     pub fn copied(&mut self, key: ProcessKey, stamps: Stamps) {
         let told = self.told.entry(key).or_default();
-        told.copies = told.copies.saturating_add(1);
-        (told.stamps, told.fresh) = (Some(stamps), false);
+        (told.copied, told.stamps, told.fresh) = (true, Some(stamps), false);
     }
 
     fn lookup(&mut self, code: &CodeAddress) -> Lookup {

@@ -2,7 +2,7 @@
 
 use super::super::chunks::ChunkMemory;
 use super::super::store::{Process, ProcessMemory, unknown, without_rows};
-use super::super::told::{COPIES_FIRST, Mappings, REST_NS_PER_MAPPING, Told};
+use super::super::told::{Mappings, REST_NS_PER_MAPPING, Told};
 use super::{File, SWEEP_NS, Table, Unwinder};
 use crate::process::{Executable, ExecutableKind, ProcessKey, ProcessTable};
 use profiler_common::unwind::place::{MappingEntry, Place};
@@ -44,7 +44,7 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
             Some(mappings) => drop(self.told.insert(child, Told { mappings: Some(mappings), ..Told::default() })),
             None => {
                 // The parent has changed meanwhile: what lies there may be something else soon.
-                self.told.insert(child, Told { copies: COPIES_FIRST, ..Told::default() });
+                self.told.insert(child, Told { copied: true, ..Told::default() });
                 self.stale.insert(child);
             }
         }
@@ -54,7 +54,7 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
     pub fn executed(&mut self, key: ProcessKey) {
         let Some(told) = self.told.get_mut(&key) else { return };
         (told.stamps, told.fresh, told.in_vain, told.replaced_ns) = (None, true, 0, 0);
-        if told.copies < COPIES_FIRST
+        if !told.copied
             && let Some(mappings) = told.mappings.take()
         {
             self.release(mappings);
