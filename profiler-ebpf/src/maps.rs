@@ -11,7 +11,7 @@ use profiler_common::{
     limits,
     outcome::counter,
     record::{Scratch, Seen},
-    unwind::place::{CHUNK_MAP_BYTES, ProcessEntry},
+    unwind::place::{CHUNK_MAP_BYTES, ProcessEntry, SLAB_CHUNKS},
 };
 
 /// Settings, read-only; read them with [`setting!`].
@@ -71,9 +71,9 @@ pub static PROCESSES: LruHashMap<u32, ProcessEntry, { limits::MAX_PROCESSES as u
 /// Bytes of a chunk of tables.
 pub type ChunkBytes = [u64; CHUNK_MAP_BYTES / 8];
 
-/// Tables, see [`profiler_common::unwind::place`]. The agent sets how many chunks there may be, and makes them.
+/// Tables, see [`profiler_common::unwind::place`]. The agent sets how many slabs there may be, and makes them.
 #[btf_map]
-pub static CHUNKS: ArrayOfMaps<Array<ChunkBytes, 1>, 1> = ArrayOfMaps::new();
+pub static SLABS: ArrayOfMaps<Array<ChunkBytes, { SLAB_CHUNKS as usize }>, 1> = ArrayOfMaps::new();
 
 /// Goes on in the walking program; comes back only when that failed.
 #[inline(always)]

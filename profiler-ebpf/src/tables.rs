@@ -1,6 +1,6 @@
 //! Tables in the chunks: which mapping an address is in, and which rule holds for it.
 
-use crate::maps::CHUNKS;
+use crate::maps::SLABS;
 use profiler_common::{
     limits::REGISTER_SLOTS,
     outcome::UnwindStop,
@@ -23,7 +23,9 @@ struct Chunk(*const u8);
 impl Chunk {
     #[inline(always)]
     fn of(place: Place) -> Option<Self> {
-        CHUNKS.get_value(place::chunk(place), &0).map(|chunk| Self(core::ptr::from_ref(chunk).cast()))
+        let chunk = place::chunk(place);
+        let found = SLABS.get_value(place::slab(chunk), &place::index(chunk));
+        found.map(|chunk| Self(core::ptr::from_ref(chunk).cast()))
     }
 
     #[inline(always)]

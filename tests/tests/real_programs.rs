@@ -45,7 +45,6 @@ fn git_has_whole_stacks() {
 }
 
 #[test]
-#[ignore = "long form"]
 fn cc1_has_whole_stacks() {
     assert_whole(programs::cc1);
 }

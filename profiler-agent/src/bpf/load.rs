@@ -149,8 +149,8 @@ pub struct Loaded {
 /// Loads, attaches and starts sampling.
 pub fn load(options: &Options) -> Result<Loaded, LoadError> {
     let mut programs = load_object(options)?;
-    let tables = KernelTables::new(map(&mut programs, "CHUNKS")?, map(&mut programs, "PROCESSES")?)
-        .map_err(LoadError::Tables)?;
+    let tables =
+        KernelTables::new(map(&mut programs, "SLABS")?, map(&mut programs, "PROCESSES")?).map_err(LoadError::Tables)?;
     load_programs(&mut programs)?;
     let program = perf_event(&mut programs, "walk_user")?.fd().and_then(|fd| Ok(fd.try_clone()?));
     let program = program.map_err(|source| LoadError::Program { name: "walk_user", source })?;
@@ -210,7 +210,7 @@ fn load_object(options: &Options) -> Result<Ebpf, LoadError> {
         .override_global(aya_log::LEVEL, &log_level, true)
         .map_max_entries("EVENTS", ring_bytes(options) as u32)
         .map_max_entries("SCRATCH", sampling::possible())
-        .map_max_entries("CHUNKS", options.chunks())
+        .map_max_entries("SLABS", options.chunks().div_ceil(place::SLAB_CHUNKS))
         .map_max_entries("AYA_LOGS", if options.log { 128 << 10 } else { 4 << 10 })
         .load(other.as_deref().unwrap_or(OBJECT))?;
     Ok(programs)

@@ -19,4 +19,4 @@ pub use event::{CopiedStack, Event, ExecEvent, MmapEvent, Sample, monotonic_ns};
 pub use load::{LoadError, Loaded, Options, default_ring_bytes, load, try_ring_buffer, verified};
 pub use perf::Clock;
 pub use sampling::try_sampling;
-pub use tables::{ChunkMaker, KernelTables};
+pub use tables::{KernelTables, SlabMaker};

@@ -8,9 +8,11 @@ use std::io::Result;
 pub trait ChunkMemory {
     /// How many there may be.
     fn limit(&self) -> u32;
+    /// Bytes that all of it takes.
+    fn bytes(&self) -> u64;
     /// Asks that so many be made ahead, by others; returns at once.
     fn prepare(&mut self, count: usize);
-    /// Makes one, all zeros; its number.
+    /// Makes one, whatever is in it; its number.
     fn make(&mut self) -> Result<u32>;
     /// Replaces the bytes of one, [`CHUNK_BYTES`] of them.
     fn write(&mut self, number: u32, bytes: &[u8]) -> Result<()>;
@@ -95,10 +97,10 @@ impl<M: ChunkMemory> Chunks<M> {
         &mut self.memory
     }
 
-    /// Bytes of all chunks.
+    /// Bytes that all of them take.
     #[must_use]
     pub(super) fn bytes(&self) -> u64 {
-        self.free.iter().flatten().count() as u64 * place::CHUNK_MAP_BYTES as u64
+        self.memory.bytes()
     }
 
     /// Share of the chunks that there may be.
@@ -214,6 +216,10 @@ pub(super) mod tests {
     impl ChunkMemory for Heap {
         fn limit(&self) -> u32 {
             self.limit
+        }
+
+        fn bytes(&self) -> u64 {
+            self.chunks.iter().flatten().map(|chunk| chunk.len() as u64).sum()
         }
 
         fn prepare(&mut self, _count: usize) {}

@@ -2,7 +2,7 @@
 
 use super::branches::StoredProcess;
 use profiler_common::record::Stamps;
-use profiler_common::unwind::place::{CHUNK_BYTES, OUTDATED, Stamp};
+use profiler_common::unwind::place::{CHUNK_BYTES, OUTDATED, SLAB_CHUNKS, Stamp};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -13,10 +13,8 @@ const REPLACES_NS: u64 = 10_000_000_000;
 
 /// How long a process rests after it was told, for each of its mappings: about twenty times of what it takes.
 pub(super) const REST_NS_PER_MAPPING: u64 = 2_000;
-/// Chunks that are not there at once.
-const MANY_CHUNKS: u64 = 3;
-/// How long it takes until one is there.
-const CHUNK_NS: u64 = 25_000_000;
+/// How long it takes until a slab is there; one is there at once.
+const SLAB_NS: u64 = 25_000_000;
 
 /// What the kernel program was told of a process, and of those forked from it since.
 #[derive(Debug, Default)]
@@ -73,11 +71,12 @@ impl Told {
     pub(super) fn wait_for_room(&mut self, bytes: u64, now_ns: u64) -> Option<usize> {
         let known = self.mappings.as_ref().map_or(0, |mappings| mappings.stored.bytes());
         let chunks = bytes.saturating_sub(known) / u64::from(CHUNK_BYTES);
-        self.waits_for_room = chunks >= MANY_CHUNKS && !self.waits_for_room;
+        let slabs = chunks / u64::from(SLAB_CHUNKS);
+        self.waits_for_room = slabs > 0 && !self.waits_for_room;
         if !self.waits_for_room {
             return None;
         }
-        self.rests_until_ns = now_ns + chunks * CHUNK_NS;
+        self.rests_until_ns = now_ns + slabs * SLAB_NS;
         Some(chunks as usize + 1)
     }
 

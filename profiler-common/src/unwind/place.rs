@@ -1,4 +1,4 @@
-//! Where tables lie in the kernel: chunks of 64 KiB, filled by the agent, addressed by 32 bits.
+//! Where tables lie in the kernel: chunks of 64 KiB, sixteen to a slab, filled by the agent, addressed by 32 bits.
 //!
 //! A process is in the map of processes as a [`ProcessEntry`]: it points at a sorted array of [`Branch`]es, each of
 //! which points at a sorted array of [`MappingEntry`]s. A mapping points at its file's directory: a `u32` place of a
@@ -8,6 +8,8 @@
 pub const CHUNK_BYTES: u32 = 1 << 16;
 /// Bytes of a chunk's map: a load of 8 bytes at any 16-bit offset stays in it.
 pub const CHUNK_MAP_BYTES: usize = CHUNK_BYTES as usize + 8;
+/// Chunks of a slab, which is a map: each new one makes the agent wait for tens of milliseconds.
+pub const SLAB_CHUNKS: u32 = 16;
 /// Alignment of everything in a chunk.
 pub const ALIGNMENT: u32 = 8;
 /// Mappings of a branch.
@@ -30,6 +32,20 @@ pub type Place = u32;
 #[must_use]
 pub const fn chunk(place: Place) -> u32 {
     place >> 16
+}
+
+/// The slab of a chunk.
+#[inline(always)]
+#[must_use]
+pub const fn slab(chunk: u32) -> u32 {
+    chunk / SLAB_CHUNKS
+}
+
+/// The index of a chunk in its slab.
+#[inline(always)]
+#[must_use]
+pub const fn index(chunk: u32) -> u32 {
+    chunk % SLAB_CHUNKS
 }
 
 /// The offset of a place in its chunk.
