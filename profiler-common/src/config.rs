@@ -74,8 +74,8 @@ pub struct Config {
     pub mm_exec_vm: u32,
     /// `mm_struct.mm_lock_seq`; 0 where the kernel has none.
     pub mm_lock_seq: u32,
-    /// Zero.
-    pub padding: u32,
+    /// `task_struct.in_execve`, in bits; 0 where the kernel has none.
+    pub task_in_execve: u32,
 }
 
 const _: () = assert!(size_of::<Config>() == 16 + 24 * 4);
@@ -109,6 +109,6 @@ impl Config {
         task_mm: 0,
         mm_exec_vm: 0,
         mm_lock_seq: 0,
-        padding: 0,
+        task_in_execve: 0,
     };
 }

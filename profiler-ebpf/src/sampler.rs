@@ -3,7 +3,7 @@
 use crate::{
     counters, emit, filter,
     maps::{self, setting},
-    registers,
+    read, registers,
     task::Task,
     walk,
 };
@@ -108,6 +108,13 @@ fn take_user_registers(
         return Some(UnwindStop::NoUserStack);
     }
     // SAFETY: as in `begin`.
-    let taken = registers::take(ctx, task, user_mode, unsafe { &raw mut (*scratch).walk });
-    if taken { None } else { Some(UnwindStop::NoRegisters) }
+    let walk = unsafe { &raw mut (*scratch).walk };
+    if !registers::take(ctx, task, user_mode, walk) {
+        return Some(UnwindStop::NoRegisters);
+    }
+    // SAFETY: as in `begin`.
+    let sp = unsafe { (*walk).cursor.sp };
+    // The registers are those of the executable before, whose memory is gone.
+    let is_replaced = !user_mode && task.is_in_execve() && read::user::<u64>(sp).is_none();
+    if is_replaced { Some(UnwindStop::NoUserStack) } else { None }
 }

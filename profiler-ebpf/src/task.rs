@@ -42,6 +42,14 @@ impl Task {
         read::kernel::<u64>(self.0 + u64::from(setting!(task_mm))) != Some(0)
     }
 
+    /// Whether it is on its way to a new executable.
+    #[inline(always)]
+    pub fn is_in_execve(self) -> bool {
+        let bits = setting!(task_in_execve);
+        let byte = read::kernel::<u8>(self.0 + u64::from(bits / 8));
+        bits != 0 && byte.is_some_and(|byte| byte >> (bits % 8) & 1 != 0)
+    }
+
     /// Executable pages of its memory, as a [`Stamp`].
     #[inline(always)]
     pub fn size_stamp(self) -> Option<Stamp> {

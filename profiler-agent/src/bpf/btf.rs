@@ -110,6 +110,11 @@ impl Btf {
 
     /// Offset in bytes of a member given as `a` or `a.b`, looked for in anonymous members too.
     pub fn offset(&self, name: &str, path: &str) -> Result<u32, BtfError> {
+        self.bit(name, path).map(|bits| bits / 8)
+    }
+
+    /// The same in bits.
+    pub fn bit(&self, name: &str, path: &str) -> Result<u32, BtfError> {
         let missing = || BtfError::Missing(format!("struct {name} with a member {path}"));
         let mut id = *self.structs.get(name).ok_or_else(missing)?;
         let mut bits = 0;
@@ -118,7 +123,7 @@ impl Btf {
             bits += offset;
             id = member_type;
         }
-        Ok(bits / 8)
+        Ok(bits)
     }
 
     /// Bit offset and type of a member.
@@ -192,15 +197,18 @@ fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
 mod tests {
     use super::*;
 
-    /// `struct task_struct { int tgid; union { u64 start_time; }; }`, `enum { pids_cgrp_id = 7 }`
+    /// `struct task_struct { int tgid; union { u64 start_time; }; }`, `enum { pids_cgrp_id = 7 }`,
+    /// `struct mm_struct { int : 3; int tgid : 1; }`
     fn sample() -> Vec<u8> {
-        let strings = b"\0task_struct\0tgid\0start_time\0pids_cgrp_id\0int\0";
+        let strings = b"\0task_struct\0tgid\0start_time\0pids_cgrp_id\0int\0mm_struct\0";
         let mut types = Vec::new();
         let mut push = |words: &[u32]| words.iter().for_each(|word| types.extend(word.to_ne_bytes()));
         push(&[42, 1 << 24, 4, 32]);
         push(&[0, 5 << 24 | 1, 8, 18, 1, 0]);
         push(&[1, 4 << 24 | 2, 16, 13, 1, 32, 0, 2, 64]);
         push(&[0, 6 << 24 | 1, 4, 29, 7]);
+        // A struct with bit fields has their sizes in the upper bytes of the offsets.
+        push(&[46, 1 << 31 | 4 << 24 | 1, 4, 13, 1, 1 << 24 | 3]);
         let mut blob = vec![0x9f, 0xeb, 1, 0];
         for word in [24, 0, types.len() as u32, types.len() as u32, strings.len() as u32] {
             blob.extend(word.to_ne_bytes());
@@ -216,6 +224,7 @@ mod tests {
         assert_eq!(btf.offset("task_struct", "tgid").unwrap(), 4);
         assert_eq!(btf.offset("task_struct", "start_time").unwrap(), 8);
         assert_eq!(btf.size("task_struct").unwrap(), 16);
+        assert_eq!(btf.bit("mm_struct", "tgid").unwrap(), 3);
         assert_eq!(btf.enumerator("pids_cgrp_id"), Some(7));
         assert!(btf.offset("task_struct", "nothing").is_err());
     }

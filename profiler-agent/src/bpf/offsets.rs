@@ -22,6 +22,7 @@ pub fn config(btf: &Btf, hierarchies: &Hierarchies) -> Result<Config, BtfError> 
         task_mm: btf.offset("task_struct", "mm")?,
         mm_exec_vm: btf.offset("mm_struct", "exec_vm")?,
         mm_lock_seq: btf.offset("mm_struct", "mm_lock_seq").unwrap_or(0),
+        task_in_execve: btf.bit("task_struct", "in_execve").unwrap_or(0),
         task_pid: btf.offset("task_struct", "pid")?,
         task_tgid: btf.offset("task_struct", "tgid")?,
         task_group_leader: btf.offset("task_struct", "group_leader")?,
