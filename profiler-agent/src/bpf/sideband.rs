@@ -59,6 +59,7 @@ fn decode_mapping(body: &[u8]) -> Option<MmapEvent> {
     let (start, length) = (u64_at(body, 8)?, u64_at(body, 16)?);
     let path = body.get(PATH_AT..body.len().checked_sub(8)?)?;
     let path = &path[..path.iter().position(|&byte| byte == 0).unwrap_or(path.len())];
+    let path = path.strip_suffix(b" (deleted)").unwrap_or(path);
     Some(MmapEvent {
         time_ns: u64_at(body, body.len() - 8)?,
         tgid: u32_at(body, 0)?,

@@ -1,7 +1,7 @@
 //! The processes of the host: what is mapped where, and what they are called.
 //!
-//! Events cost a few bytes each; `/proc` is read at a process's first sample, and again when an address is in no
-//! known mapping. A process that is gone by then is known from its mapping events and its parent.
+//! Events cost a few bytes each; mappings are read from `/proc` at the first sample of a process whose last exec and
+//! whose parent are not known, and again when an address is in no known mapping.
 
 use super::executable::{Executable, ExecutableKind, Executables, FileKey};
 use super::identity::{self, Identity};
@@ -47,7 +47,7 @@ struct Process {
     reload_after_ns: u64,
     reloads: u32,
     last_used_ns: u64,
-    /// All its mappings until then are known, and those after it of which events have come.
+    /// All its mappings until then are known, and those after it of which events have come; 0 when some may not be.
     known_ns: u64,
     /// When they may be looked at again after a loss.
     rests_until_ns: u64,
@@ -113,7 +113,7 @@ impl ProcessTable {
             self.make_room();
         }
         let known = self.processes.get(&parent).map(|parent| (parent.mappings.clone(), parent.known_ns));
-        let (mappings, known_ns) = known.unwrap_or((Mappings::default(), time_ns));
+        let (mappings, known_ns) = known.unwrap_or_default();
         let process = Process { parent: Some(parent), mappings, last_used_ns: time_ns, known_ns, ..Process::default() };
         self.processes.insert(child, process);
         self.current.insert(child.tgid, child);
@@ -169,11 +169,15 @@ impl ProcessTable {
         identity
     }
 
-    /// The first look at a process: its mappings from `/proc`, or from its nearest living relative when it is gone
-    /// before its own mappings were ever seen.
+    /// The first look at a process: its mappings from events, from `/proc`, or from its nearest living relative when it
+    /// is gone before its own mappings were ever seen. What `/proc` shows may be the next executable already.
     fn look(&mut self, key: ProcessKey, time_ns: u64) {
         if self.processes.len() >= MAX_PROCESSES {
             self.make_room();
+        }
+        let is_known = |process: &Process| process.known_ns > self.lost_ns && !process.mappings.is_empty();
+        if self.processes.get(&key).is_some_and(is_known) {
+            return;
         }
         if self.reload(key, time_ns) {
             return;
