@@ -113,4 +113,14 @@ mod tests {
         let told = Told { stamps: Some(STAMPS), in_vain: MAX_IN_VAIN, ..Told::default() };
         assert_eq!(told.stamp(5), 0);
     }
+
+    #[test]
+    fn room_for_tens_of_thousands_of_mappings_is_waited_for_once() {
+        let slab = u64::from(CHUNK_BYTES * SLAB_CHUNKS);
+        let mut told = Told::default();
+        assert_eq!((told.wait_for_room(slab - 1, 5), told.rests_until_ns), (None, 0));
+        assert_eq!(told.wait_for_room(2 * slab + 1, 5), Some(2 * SLAB_CHUNKS as usize + 1));
+        assert_eq!(told.rests_until_ns, 5 + 2 * SLAB_NS);
+        assert_eq!(told.wait_for_room(2 * slab + 1, 99), None);
+    }
 }
