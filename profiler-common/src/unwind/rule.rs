@@ -33,7 +33,8 @@ kinds! {
         SP_DEREF = 7,
         /// `*(fp + cfa_offset) + extra`
         FP_DEREF = 8,
-        /// `registers[register] + cfa_offset`, in the innermost frame only.
+        /// `registers[register] + cfa_offset`, in the innermost frame, and in the one that called it where the rule of that
+        /// one says that it keeps the register.
         REGISTER = 9,
         /// Go's scheduler stack: the caller's registers are those that the goroutine saved when it left its own stack.
         /// `(pc, sp, fp, link) = (*(user + 64), *(user + 56), *(user + extra), *(user + extra - 8))` with
@@ -91,6 +92,8 @@ pub struct Rule {
     /// One of [`cfa`].
     pub cfa: u8,
     /// For [`cfa::REGISTER`] and [`cfa::GO_SAVED`]: slot in the kernel's `struct pt_regs` (x86_64) or `struct user_pt_regs` (aarch64).
+    /// For [`cfa::SP`]: 1 more than the slot of a register that is as the function's caller left it, and of use to that
+    /// one; 0 where none is known.
     pub register: u8,
     /// One of [`fp`].
     pub fp: u8,
@@ -209,6 +212,7 @@ mod tests {
             Rule { fp_offset: -2048, ..COMMON },
             Rule { cfa: cfa::FP_DEREF, ..COMMON },
             Rule { cfa: cfa::REGISTER, register: 7, ..COMMON },
+            Rule { register: 7, ..COMMON },
             Rule { fp: fp::AT_FP, fp_offset: 0, ..COMMON },
             Rule { ra: ra::AT_CFA, extra: -16, ..COMMON },
         ];

@@ -30,6 +30,10 @@ pub const EXACT: u64 = 1;
 /// The innermost frame: all its registers are at hand.
 pub const INNERMOST: u64 = 1 << 1;
 
+/// From this bit on: 1 more than the slot of a register that the frame which called the innermost one still has there;
+/// 0 where none is known.
+const KEPT: u32 = 8;
+
 /// A frame pointer that no step accepts.
 const LOST: u64 = 1;
 
@@ -98,7 +102,13 @@ pub fn step<A: Arch>(cursor: Cursor, rule: Rule, stack: &impl Stack) -> Result<C
         rule::ra::REGISTER => innermost(cursor, stack, rule.extra as u32)?,
         _ => return Err(UnwindStop::UnsupportedRule),
     };
-    caller::<A>(pc, cfa, fp)
+    Ok(Cursor { flags: kept(cursor, rule), ..caller::<A>(pc, cfa, fp)? })
+}
+
+/// The flags of a caller's frame: see [`Rule::register`].
+#[inline(always)]
+fn kept(cursor: Cursor, rule: Rule) -> u64 {
+    if cursor.flags & INNERMOST != 0 && rule.cfa == rule::cfa::SP { u64::from(rule.register) << KEPT } else { 0 }
 }
 
 /// `(pc, sp, fp) = (*(fp + 8), fp + 16, *fp)`; on aarch64 the pair lies at x29 in the same order.
@@ -182,9 +192,10 @@ fn field(stack: &impl Stack, base: u64, offset: i32) -> Result<u64, UnwindStop> 
     stack.word(base.wrapping_add(offset as i64 as u64)).ok_or(UnwindStop::BadMemory)
 }
 
+/// A register of the innermost frame, where this one has it, too.
 #[inline(always)]
 fn innermost(cursor: Cursor, stack: &impl Stack, slot: u32) -> Result<u64, UnwindStop> {
-    if cursor.flags & INNERMOST == 0 {
+    if cursor.flags & INNERMOST == 0 && cursor.flags >> KEPT != u64::from(slot) + 1 {
         return Err(UnwindStop::UnsupportedRule);
     }
     stack.register(slot).ok_or(UnwindStop::UnsupportedRule)
@@ -252,6 +263,29 @@ mod tests {
         // It was on this stack already.
         let stack = Words(&[(0x8030, 0), (0x8028, 0x8080), (0x8080, 0x99)]);
         assert_eq!(step::<X86_64>(AT, rule, &stack), Ok(Cursor { sp: 0x8088, ..caller }));
+    }
+
+    /// A function that keeps a register, and its caller, whose CFA is 16 bytes above what that register holds.
+    const KEEPS: Rule = Rule { cfa: cfa::SP, cfa_offset: 8, register: 29, ..Rule::NONE };
+    const NEEDS: Rule = Rule { cfa: cfa::REGISTER, cfa_offset: 16, register: 28, ..Rule::NONE };
+
+    /// Two steps; `Words` has a register that holds 0x100.
+    fn two_steps(cursor: Cursor, first: Rule, second: Rule) -> Result<Cursor, UnwindStop> {
+        let stack = Words(&[(0x80, 0x41), (0x108, 0x42)]);
+        step::<X86_64>(step::<X86_64>(Cursor { sp: 0x80, ..cursor }, first, &stack)?, second, &stack)
+    }
+
+    #[test]
+    fn a_register_that_the_innermost_function_keeps_is_its_callers_too() {
+        let innermost = Cursor { flags: EXACT | INNERMOST, ..AT };
+        let caller = Cursor { pc: 0x42, sp: 0x110, fp: 0x600, link: 0, flags: 0 };
+        assert_eq!(two_steps(innermost, KEEPS, NEEDS), Ok(caller));
+        let lost = Err(UnwindStop::UnsupportedRule);
+        assert_eq!(two_steps(innermost, Rule { register: 0, ..KEEPS }, NEEDS), lost);
+        assert_eq!(two_steps(innermost, KEEPS, Rule { register: 27, ..NEEDS }), lost);
+        // A signal handler, or a function that has called another, has no registers.
+        assert_eq!(two_steps(Cursor { flags: EXACT, ..AT }, KEEPS, NEEDS), lost);
+        assert_eq!(two_steps(Cursor { flags: 29 << KEPT, ..AT }, KEEPS, NEEDS), lost);
     }
 
     #[test]

@@ -4,12 +4,17 @@
 //! Instructions are followed from address to address: what they push and reserve is how far the CFA is above the stack
 //! pointer. Code that sets up frame pointers gets no rows, as those are good enough.
 
+mod kept;
+mod state;
+
 use super::PADDING_BYTES;
 use super::entries::Entry;
 use super::layout::Layout;
 use super::machine::Machine;
-use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, OpKind, Register};
-use profiler_common::unwind::rule::{Rule, cfa, fp};
+use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory};
+use kept::Needed;
+use profiler_common::unwind::rule::Rule;
+use state::{Base, State};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -21,18 +26,13 @@ const MAX_ROWS: usize = 1 << 18;
 const MAX_JUMPS: usize = 1 << 14;
 /// `push rbp; mov rbp, rsp`
 const FRAME_POINTER: [u8; 4] = [0x55, 0x48, 0x89, 0xe5];
-/// Distances beyond that are no frame.
-const MAX_FRAME_BYTES: i64 = 1 << 20;
-
-/// Slot in the kernel's `struct pt_regs` of each general register, as instructions number them.
-const SLOTS: [u8; 16] = [10, 11, 12, 5, 19, 4, 13, 14, 9, 8, 7, 6, 3, 2, 1, 0];
 
 /// A row of the table.
 pub(super) type Row = (u64, Rule);
 
 /// Rows for what lies between entries, which are in order of address. Code that cannot be read has none.
 pub(super) fn rows(layout: &Layout<'_>, entries: &[Entry]) -> Vec<Row> {
-    let mut rows = Vec::new();
+    let (mut rows, mut needed) = (Vec::new(), Needed::default());
     let mut budget = MAX_CODE_BYTES;
     if !std::ptr::eq(layout.machine, Machine::X86_64) {
         return rows;
@@ -41,10 +41,11 @@ pub(super) fn rows(layout: &Layout<'_>, entries: &[Entry]) -> Vec<Row> {
         let Some(left) = budget.checked_sub(gap.end - gap.start) else { continue };
         budget = left;
         if let Some(bytes) = layout.image.code(gap.start, gap.end - gap.start) {
-            follow(gap.start, &bytes, &mut rows);
+            follow(gap.start, &bytes, &mut rows, &mut needed);
         }
     }
     rows.sort_by_key(|(address, _)| *address);
+    needed.mark(|start| layout.image.code(start, kept::MAX_FUNCTION_BYTES), &mut rows);
     rows
 }
 
@@ -66,19 +67,25 @@ fn gaps(code: &Range<u64>, entries: &[Entry]) -> Vec<Range<u64>> {
 
 /// The rows of one stretch of code, and one that ends them. A function's rows stay when each of its returns is where the
 /// return address is: else it is data, or does what is not followed here.
-fn follow(start: u64, bytes: &[u8], rows: &mut Vec<Row>) {
+fn follow(start: u64, bytes: &[u8], rows: &mut Vec<Row>, needed: &mut Needed) {
     if bytes.windows(FRAME_POINTER.len()).any(|window| window == FRAME_POINTER) {
         return;
     }
     let (mut state, mut ahead) = (State::CALLED, BTreeMap::new());
     let mut function = Function { rows: rows.len(), returns: false, balances: true };
     let mut decoder = Decoder::with_ip(64, bytes, start, DecoderOptions::NONE);
-    let mut instruction = Instruction::default();
+    let (mut instruction, mut factory) = (Instruction::default(), InstructionInfoFactory::new());
     while decoder.can_decode() && rows.len() < MAX_ROWS {
         decoder.decode_out(&mut instruction);
         let rule = state.rule();
         if rows.len() == function.rows || rows.last().is_some_and(|(_, last)| *last != rule) {
             rows.push((instruction.ip(), rule));
+        }
+        if let Base::Register(register, _) = state.base {
+            needed.add(&instruction, register);
+        }
+        if state.copied().is_some_and(|register| kept::writes(&mut factory, &instruction, register)) {
+            state.lose_copy();
         }
         state.step(&instruction);
         let next = instruction.next_ip();
@@ -133,147 +140,22 @@ fn remember(ahead: &mut BTreeMap<u64, State>, jump: &Instruction, state: State) 
     }
 }
 
-/// Where the CFA is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Base {
-    /// `sp + .0`
-    Stack(i64),
-    /// `.0 + .1`, the stack pointer having been aligned.
-    Register(Register, i64),
-    /// `*(sp + .0) + .1`
-    Saved(i64, i64),
-    /// Lost.
-    Lost,
-}
-
-/// What is known before an instruction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct State {
-    base: Base,
-    /// A register that holds what the stack pointer was, and how far that is below the CFA.
-    copy: (Register, i64),
-    /// Where the caller's frame pointer is, from the CFA; in its register when 0.
-    fp: i64,
-}
-
-impl State {
-    /// Before a function's first instruction.
-    const CALLED: Self = Self { base: Base::Stack(8), copy: (Register::None, 0), fp: 0 };
-
-    /// Whether the stack and the frame pointer are the caller's, as they must be at a return.
-    fn has_returned(&self) -> bool {
-        self.base == Base::Stack(8) && self.fp == 0
-    }
-
-    fn rule(&self) -> Rule {
-        let kind = |offset: i64| if offset == 0 { (fp::SAME, 0) } else { (fp::AT_CFA, offset as i32) };
-        let (fp, fp_offset) = kind(self.fp);
-        let is_frame = |bytes: i64| (0..MAX_FRAME_BYTES).contains(&bytes);
-        match self.base {
-            Base::Stack(bytes) if is_frame(bytes.saturating_sub(8)) => {
-                Rule { cfa: cfa::SP, cfa_offset: bytes as i32, fp, fp_offset, ..Rule::NONE }
-            }
-            Base::Saved(at, bytes) if is_frame(at) && is_frame(bytes.saturating_sub(8)) => {
-                Rule { cfa: cfa::SP_DEREF, cfa_offset: at as i32, extra: bytes as i32, fp, fp_offset, ..Rule::NONE }
-            }
-            Base::Register(register, bytes) if is_frame(bytes) => match SLOTS.get(register.number()) {
-                Some(&register) => {
-                    Rule { cfa: cfa::REGISTER, register, cfa_offset: bytes as i32, fp, fp_offset, ..Rule::NONE }
-                }
-                None => Rule::NONE,
-            },
-            _ => Rule::NONE,
-        }
-    }
-
-    /// The stack pointer becomes so much lower.
-    fn grow(&mut self, bytes: i64) {
-        match &mut self.base {
-            Base::Stack(height) => *height = height.saturating_add(bytes),
-            Base::Saved(at, _) => *at = at.saturating_add(bytes),
-            Base::Register(..) | Base::Lost => {}
-        }
-    }
-
-    fn step(&mut self, instruction: &Instruction) {
-        let (to, from) = (instruction.op0_register(), instruction.op1_register());
-        let offset = instruction.memory_displacement64() as i64;
-        match (instruction.mnemonic(), to) {
-            (Mnemonic::Push, _) => self.push(to),
-            (Mnemonic::Pop, _) => {
-                self.grow(-8);
-                self.fp = if to == Register::RBP { 0 } else { self.fp };
-            }
-            (Mnemonic::Sub, Register::RSP) if is_constant(instruction) => self.grow(instruction.immediate(1) as i64),
-            (Mnemonic::Add, Register::RSP) if is_constant(instruction) => {
-                self.grow((instruction.immediate(1) as i64).saturating_neg());
-            }
-            (Mnemonic::And, Register::RSP) => {
-                let (register, bytes) = self.copy;
-                self.base = if register == Register::None { Base::Lost } else { Base::Register(register, bytes) };
-            }
-            (Mnemonic::Lea, Register::RSP) if instruction.memory_base() == Register::RSP => {
-                self.grow(offset.saturating_neg());
-            }
-            (Mnemonic::Lea, Register::RSP) => self.restore(instruction.memory_base(), offset),
-            (Mnemonic::Mov, Register::RSP) if instruction.op1_kind() == OpKind::Register => self.restore(from, 0),
-            (Mnemonic::Mov, Register::RSP) => {
-                self.base = match self.base {
-                    Base::Saved(at, bytes) if at == offset && instruction.memory_base() == Register::RSP => {
-                        Base::Stack(bytes)
-                    }
-                    _ => Base::Lost,
-                };
-            }
-            (Mnemonic::Mov, _) if from == Register::RSP => {
-                if let Base::Stack(bytes) = self.base {
-                    self.copy = (to, bytes);
-                }
-            }
-            (Mnemonic::Mov, _) if instruction.code() == Code::Mov_rm64_r64 => self.save(instruction, from, offset),
-            (Mnemonic::Leave | Mnemonic::Enter, _) => self.base = Base::Lost,
-            _ => {}
-        }
-    }
-
-    fn push(&mut self, register: Register) {
-        self.grow(8);
-        if let (Register::RBP, 0, Base::Stack(height)) = (register, self.fp, self.base) {
-            self.fp = height.clamp(0, MAX_FRAME_BYTES).saturating_neg();
-        }
-    }
-
-    /// The stack pointer comes from a register.
-    fn restore(&mut self, register: Register, offset: i64) {
-        let (copy, bytes) = self.copy;
-        self.base = if copy == register { Base::Stack(bytes.saturating_sub(offset)) } else { Base::Lost };
-    }
-
-    /// What the stack pointer was goes to the stack.
-    fn save(&mut self, instruction: &Instruction, register: Register, offset: i64) {
-        if let Base::Register(copy, bytes) = self.base
-            && copy == register
-            && instruction.memory_base() == Register::RSP
-        {
-            self.base = Base::Saved(offset, bytes);
-        }
-    }
-}
-
-/// Whether the second operand is one.
-fn is_constant(instruction: &Instruction) -> bool {
-    instruction.op1_kind() != OpKind::Register && instruction.op1_kind() != OpKind::Memory
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use profiler_common::unwind::rule::cfa;
+
+    /// The rows of code at 0x1000.
+    pub(super) fn followed(bytes: &[u8]) -> Vec<Row> {
+        let (mut rows, mut needed) = (Vec::new(), Needed::default());
+        follow(0x1000, bytes, &mut rows, &mut needed);
+        needed.mark(|start| bytes.get(start.checked_sub(0x1000)? as usize..).map(<[u8]>::to_vec), &mut rows);
+        rows
+    }
 
     fn rules(bytes: &[u8]) -> Vec<(u64, u8, i32, i32, i32)> {
-        let mut rows = Vec::new();
-        follow(0x1000, bytes, &mut rows);
         let plain = |(at, rule): &Row| (*at, rule.cfa, rule.cfa_offset, rule.extra, rule.fp_offset);
-        rows.iter().map(plain).collect()
+        followed(bytes).iter().map(plain).collect()
     }
 
     #[test]
@@ -315,6 +197,13 @@ mod tests {
             (0x1017, cfa::NONE, 0, 0, 0),
         ];
         assert_eq!(rules(&bytes), expected);
+    }
+
+    #[test]
+    fn a_copy_of_the_stack_pointer_that_is_written_is_lost() {
+        // mov rax, rsp; and rsp, -32; xor eax, eax; nop; mov rsp, rax; ret: no function does that.
+        let bytes = [0x48, 0x89, 0xe0, 0x48, 0x83, 0xe4, 0xe0, 0x31, 0xc0, 0x90, 0x48, 0x89, 0xc4, 0xc3];
+        assert_eq!(rules(&bytes), [(0x1000, cfa::NONE, 0, 0, 0), (0x100e, cfa::NONE, 0, 0, 0)]);
     }
 
     #[test]
