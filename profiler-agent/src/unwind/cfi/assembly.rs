@@ -6,24 +6,23 @@
 
 mod kept;
 mod state;
+mod stretch;
 
 use super::PADDING_BYTES;
 use super::entries::Entry;
 use super::layout::Layout;
 use super::machine::Machine;
-use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory};
+use iced_x86::{Decoder, DecoderOptions, Instruction, InstructionInfoFactory};
 use kept::Needed;
 use profiler_common::unwind::rule::Rule;
-use state::{Base, State};
-use std::collections::BTreeMap;
+use state::Base;
 use std::ops::Range;
+use stretch::Stretch;
 
 /// Code followed in one file: five times that of the largest codec.
 const MAX_CODE_BYTES: u64 = 8 << 20;
 /// Rows of one file.
 const MAX_ROWS: usize = 1 << 18;
-/// Jumps to code ahead that are remembered.
-const MAX_JUMPS: usize = 1 << 14;
 /// `push rbp; mov rbp, rsp`
 const FRAME_POINTER: [u8; 4] = [0x55, 0x48, 0x89, 0xe5];
 
@@ -65,22 +64,18 @@ fn gaps(code: &Range<u64>, entries: &[Entry]) -> Vec<Range<u64>> {
     gaps
 }
 
-/// The rows of one stretch of code, and one that ends them. A function's rows stay when each of its returns is where the
-/// return address is: else it is data, or does what is not followed here.
+/// The rows of one stretch of code, and one that ends them.
 fn follow(start: u64, bytes: &[u8], rows: &mut Vec<Row>, needed: &mut Needed) {
     if bytes.windows(FRAME_POINTER.len()).any(|window| window == FRAME_POINTER) {
         return;
     }
-    let (mut state, mut ahead) = (State::CALLED, BTreeMap::new());
-    let mut function = Function { rows: rows.len(), returns: false, balances: true };
+    let mut stretch = Stretch::new(rows);
     let mut decoder = Decoder::with_ip(64, bytes, start, DecoderOptions::NONE);
     let (mut instruction, mut factory) = (Instruction::default(), InstructionInfoFactory::new());
-    while decoder.can_decode() && rows.len() < MAX_ROWS {
+    while decoder.can_decode() && stretch.rows.len() < MAX_ROWS {
         decoder.decode_out(&mut instruction);
-        let rule = state.rule();
-        if rows.len() == function.rows || rows.last().is_some_and(|(_, last)| *last != rule) {
-            rows.push((instruction.ip(), rule));
-        }
+        stretch.arrive(&instruction);
+        let state = &mut stretch.state;
         if let Base::Register(register, _) = state.base {
             needed.add(&instruction, register);
         }
@@ -88,56 +83,10 @@ fn follow(start: u64, bytes: &[u8], rows: &mut Vec<Row>, needed: &mut Needed) {
             state.lose_copy();
         }
         state.step(&instruction);
-        let next = instruction.next_ip();
-        match instruction.flow_control() {
-            FlowControl::ConditionalBranch => remember(&mut ahead, &instruction, state),
-            FlowControl::UnconditionalBranch => {
-                remember(&mut ahead, &instruction, state);
-                state = ahead.get(&next).copied().unwrap_or(state);
-            }
-            FlowControl::Return => {
-                function.returns = true;
-                function.balances &= state.has_returned();
-                state = ahead.get(&next).copied().unwrap_or(State::CALLED);
-                if ahead.range(next..).next().is_none() {
-                    function.end(rows);
-                    function = Function { rows: rows.len(), returns: false, balances: true };
-                }
-            }
-            _ => function.balances &= !instruction.is_invalid(),
-        }
-        ahead = if ahead.len() < MAX_JUMPS { ahead } else { ahead.split_off(&next) };
+        stretch.leave(&instruction);
     }
-    function.end(rows);
+    stretch.end();
     rows.push((decoder.ip(), Rule::NONE));
-}
-
-/// Code up to a return that no jump leads across.
-struct Function {
-    /// Number of rows before it.
-    rows: usize,
-    returns: bool,
-    /// Whether all its returns were.
-    balances: bool,
-}
-
-impl Function {
-    /// Keeps its rows or says that there are none.
-    fn end(&self, rows: &mut Vec<Row>) {
-        if !(self.returns && self.balances)
-            && let Some(&(start, _)) = rows.get(self.rows)
-        {
-            rows.truncate(self.rows);
-            rows.push((start, Rule::NONE));
-        }
-    }
-}
-
-fn remember(ahead: &mut BTreeMap<u64, State>, jump: &Instruction, state: State) {
-    let target = jump.near_branch_target();
-    if target > jump.ip() && ahead.len() < MAX_JUMPS {
-        ahead.entry(target).or_insert(state);
-    }
 }
 
 #[cfg(test)]
@@ -182,6 +131,54 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_after_the_return_and_jumps_back_ends_a_function() {
+        // push rbx; test eax, eax; je +2; pop rbx; ret; xor eax, eax; jmp to the pop; then nop; ret
+        let bytes = [0x53, 0x85, 0xc0, 0x74, 0x02, 0x5b, 0xc3, 0x31, 0xc0, 0xeb, 0xfa, 0x90, 0xc3];
+        let expected = [
+            (0x1000, cfa::SP, 8, 0, 0),
+            (0x1001, cfa::SP, 16, 0, 0),
+            (0x1006, cfa::SP, 8, 0, 0),
+            (0x1007, cfa::SP, 16, 0, 0),
+            (0x100b, cfa::SP, 8, 0, 0),
+            (0x100d, cfa::NONE, 0, 0, 0),
+        ];
+        assert_eq!(rules(&bytes), expected);
+    }
+
+    #[test]
+    fn code_behind_a_return_and_padding_is_where_jumps_lead() {
+        // push rbx; test eax, eax; je +4; pop rbx; ret; nop; int3; pop rbx; ret
+        let expected = [
+            (0x1000, cfa::SP, 8, 0, 0),
+            (0x1001, cfa::SP, 16, 0, 0),
+            (0x1006, cfa::SP, 8, 0, 0),
+            (0x1009, cfa::SP, 16, 0, 0),
+            (0x100a, cfa::SP, 8, 0, 0),
+            (0x100b, cfa::NONE, 0, 0, 0),
+        ];
+        assert_eq!(rules(&[0x53, 0x85, 0xc0, 0x74, 0x04, 0x5b, 0xc3, 0x90, 0xcc, 0x5b, 0xc3]), expected);
+    }
+
+    #[test]
+    fn a_jump_to_another_function_or_into_one_with_the_same_stack_ends_one() {
+        // push rbx; pop rbx; ret; then push rbx; jmp to the pop; then jmp to the first byte; then nop; ret
+        let bytes = [0x53, 0x5b, 0xc3, 0x53, 0xeb, 0xfb, 0xeb, 0xf8, 0x90, 0xc3];
+        let expected = [
+            (0x1000, cfa::SP, 8, 0, 0),
+            (0x1001, cfa::SP, 16, 0, 0),
+            (0x1002, cfa::SP, 8, 0, 0),
+            (0x1003, cfa::SP, 8, 0, 0),
+            (0x1004, cfa::SP, 16, 0, 0),
+            (0x1006, cfa::SP, 8, 0, 0),
+            (0x1008, cfa::SP, 8, 0, 0),
+            (0x100a, cfa::NONE, 0, 0, 0),
+        ];
+        assert_eq!(rules(&bytes), expected);
+        // push rbx; jmp to the push: the stack grows.
+        assert_eq!(rules(&[0x53, 0xeb, 0xfd]), [(0x1000, cfa::NONE, 0, 0, 0), (0x1003, cfa::NONE, 0, 0, 0)]);
+    }
+
+    #[test]
     fn an_aligned_stack_is_found_where_it_was_saved() {
         // mov rax, rsp; sub rsp, 0x40; and rsp, -32; mov [rsp+0x38], rax; nop; mov rsp, [rsp+0x38]; ret
         let bytes = [
@@ -217,6 +214,9 @@ mod tests {
         // push rax; ret; then nop; ret
         let expected = [(0x1000, cfa::NONE, 0, 0, 0), (0x1002, cfa::SP, 8, 0, 0), (0x1004, cfa::NONE, 0, 0, 0)];
         assert_eq!(rules(&[0x50, 0xc3, 0x90, 0xc3]), expected);
+        // add rsp, 8; nop; sub rsp, 8; ret: what it keeps is in its caller's frame.
+        let shared = rules(&[0x48, 0x83, 0xc4, 0x08, 0x90, 0x48, 0x83, 0xec, 0x08, 0xc3]);
+        assert_eq!(shared[..2], [(0x1000, cfa::SP, 8, 0, 0), (0x1004, cfa::SP, 0, 0, 0)]);
         // pop rbp; ret: a frame pointer that was never saved.
         assert_eq!(rules(&[0x5d, 0xc3])[0], (0x1000, cfa::NONE, 0, 0, 0));
     }

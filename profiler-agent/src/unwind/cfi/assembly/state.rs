@@ -64,7 +64,9 @@ impl State {
         let (fp, fp_offset) = kind(self.fp);
         let is_frame = |bytes: i64| (0..MAX_FRAME_BYTES).contains(&bytes);
         match self.base {
-            Base::Stack(bytes) if is_frame(bytes.saturating_sub(8)) => {
+            // At 0, the return address lies below the stack pointer, where nobody else writes: the function shares its
+            // caller's frame.
+            Base::Stack(bytes) if is_frame(bytes) => {
                 Rule { cfa: cfa::SP, cfa_offset: bytes as i32, fp, fp_offset, ..Rule::NONE }
             }
             Base::Saved(at, bytes) if is_frame(at) && is_frame(bytes.saturating_sub(8)) => {
