@@ -1,5 +1,6 @@
 //! `bench`: what the agent costs, measured on this machine.
 
+mod postgres;
 mod programs;
 mod sample;
 mod symbolize;
@@ -11,7 +12,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -40,9 +41,19 @@ const FREQUENCIES: [u32; 3] = [19, 99, 997];
 const MIX_HZ: u32 = 99;
 /// Busy processes beside the agent.
 const LOAD: usize = 2;
-/// How long each frequency is measured, after the start has settled.
-const MEASURED: Duration = Duration::from_secs(30);
+/// Wait until the agent is up.
 const SETTLED: Duration = Duration::from_secs(3);
+/// Under busy processes, which need next to nothing of what is built at the start.
+const BUSY: [Span; 1] = [Span { from_s: 3, to_s: 33 }];
+/// Under real programs: the start with all that is built then, and what goes on for good.
+const MIX: [Span; 2] = [Span { from_s: 0, to_s: 30 }, Span { from_s: 30, to_s: 90 }];
+
+/// Seconds since the agent was started.
+#[derive(Clone, Copy)]
+struct Span {
+    from_s: u64,
+    to_s: u64,
+}
 
 /// The verb.
 pub(crate) fn bench(args: &Args) -> Result<()> {
@@ -56,12 +67,15 @@ pub(crate) fn bench(args: &Args) -> Result<()> {
 
 /// One line of the table.
 struct Cost {
+    span: Span,
     /// Percent of one core by the agent's own metric, and by /proc.
     agent_percent: f64,
     agent_percent_proc: f64,
     /// Percent of one core spent in kernel programs.
     bpf_percent: f64,
+    /// Resident at most since the start, and at the end.
     peak_kib: f64,
+    resident_kib: f64,
     map_kib: f64,
     first_sample_ms: f64,
     samples: f64,
@@ -84,33 +98,42 @@ fn overhead() -> Result<()> {
     let agent = build::agent(true)?;
     let burner = compile_burner()?;
     let load: Vec<Running> = (0..LOAD).map(|_| Running::start(&burner, &[])).collect::<Result<_>>()?;
-    println!("{LOAD} busy processes, {} s each; CPU as a share of one core", MEASURED.as_secs());
+    println!("{LOAD} busy processes; seconds since the agent's start, CPU as a share of one core");
     print_head();
-    FREQUENCIES.iter().try_for_each(|&hz| print_cost(&agent, hz))?;
+    FREQUENCIES.iter().try_for_each(|&hz| print_costs(&agent, hz, &BUSY))?;
     drop(load);
-    let mix = programs::Mix::start()?;
-    println!("\n{}", mix.describe());
+    let mut mix = programs::Mix::start()?;
+    println!("\n{}; the start, and what follows", mix.describe());
     print_head();
-    print_cost(&agent, MIX_HZ)
+    print_costs(&agent, MIX_HZ, &MIX)?;
+    mix.add_compiler()?;
+    println!("\n{}, the last with a compiler that it starts again and again", mix.describe());
+    print_head();
+    print_costs(&agent, MIX_HZ, &MIX)
 }
 
 fn print_head() {
-    println!("   Hz  agent %  (/proc %)   BPF %  both %  peak RSS MiB  BPF maps MiB  first sample ms  samples");
+    println!(
+        "   Hz  seconds  agent %  (/proc %)   BPF %  both %  RSS MiB  peak RSS MiB  BPF maps MiB  first sample ms  samples"
+    );
 }
 
-fn print_cost(agent: &Path, hz: u32) -> Result<()> {
-    let cost = measure(agent, hz)?;
-    println!(
-        "{hz:>5}  {:>7.3}  {:>9.3}  {:>6.3}  {:>6.3}  {:>12.1}  {:>12.1}  {:>15.0}  {:>7.0}",
-        cost.agent_percent,
-        cost.agent_percent_proc,
-        cost.bpf_percent,
-        cost.agent_percent + cost.bpf_percent,
-        cost.peak_kib / 1024.0,
-        cost.map_kib / 1024.0,
-        cost.first_sample_ms,
-        cost.samples,
-    );
+fn print_costs(agent: &Path, hz: u32, spans: &[Span]) -> Result<()> {
+    for cost in measure(agent, hz, spans)? {
+        println!(
+            "{hz:>5}  {:>7}  {:>7.3}  {:>9.3}  {:>6.3}  {:>6.3}  {:>7.1}  {:>12.1}  {:>12.1}  {:>15.0}  {:>7.0}",
+            format!("{}-{}", cost.span.from_s, cost.span.to_s),
+            cost.agent_percent,
+            cost.agent_percent_proc,
+            cost.bpf_percent,
+            cost.agent_percent + cost.bpf_percent,
+            cost.resident_kib / 1024.0,
+            cost.peak_kib / 1024.0,
+            cost.map_kib / 1024.0,
+            cost.first_sample_ms,
+            cost.samples,
+        );
+    }
     Ok(())
 }
 
@@ -121,27 +144,51 @@ fn compile_burner() -> Result<PathBuf> {
     Ok(program)
 }
 
-fn measure(agent: &Path, hz: u32) -> Result<Cost> {
+/// Starts an agent and measures it in each span.
+fn measure(agent: &Path, hz: u32, spans: &[Span]) -> Result<Vec<Cost>> {
     let address = free_address()?;
     let started = Instant::now();
     let running = Running::start(agent, &["run", "--frequency", &hz.to_string(), "--listen", &address])?;
     let first_sample_ms = first_sample(&address, started)?;
-    sleep(SETTLED);
-    let (before, ticks_before, from) = (Metrics::scrape(&address)?, ticks(running.pid())?, Instant::now());
-    sleep(MEASURED);
-    let (after, ticks_after, seconds) =
-        (Metrics::scrape(&address)?, ticks(running.pid())?, from.elapsed().as_secs_f64());
-    let percent = |name| (after.get(name) - before.get(name)) / seconds * 100.0;
-    Ok(Cost {
-        agent_percent: percent("process_cpu_seconds_total"),
-        // USER_HZ is 100 on every architecture that we run on.
-        agent_percent_proc: (ticks_after - ticks_before) / 100.0 / seconds * 100.0,
-        bpf_percent: percent("profiler_bpf_run_seconds_total"),
-        peak_kib: peak_kib(running.pid())?,
-        map_kib: (after.get("profiler_map_bytes") + after.get("profiler_unwind_bytes")) / 1024.0,
-        first_sample_ms,
-        samples: after.get("profiler_samples_taken_total") - before.get("profiler_samples_taken_total"),
-    })
+    let cost = |&span: &Span| {
+        let before = Reading::take(&address, running.pid(), started, span.from_s)?;
+        let after = Reading::take(&address, running.pid(), started, span.to_s)?;
+        let percent = |of: &dyn Fn(&Reading) -> f64| (of(&after) - of(&before)) / (after.at_s - before.at_s) * 100.0;
+        let metric = |name: &'static str| percent(&move |reading: &Reading| reading.metrics.get(name));
+        let samples = |reading: &Reading| reading.metrics.get("profiler_samples_taken_total");
+        Ok(Cost {
+            span,
+            agent_percent: metric("process_cpu_seconds_total"),
+            agent_percent_proc: percent(&|reading| reading.cpu_s),
+            bpf_percent: metric("profiler_bpf_run_seconds_total"),
+            peak_kib: status_kib(running.pid(), "VmHWM:")?,
+            resident_kib: status_kib(running.pid(), "VmRSS:")?,
+            map_kib: (after.metrics.get("profiler_map_bytes") + after.metrics.get("profiler_unwind_bytes")) / 1024.0,
+            first_sample_ms,
+            samples: samples(&after) - samples(&before),
+        })
+    };
+    spans.iter().map(cost).collect()
+}
+
+/// What an agent had used up at a time.
+#[derive(Default)]
+struct Reading {
+    at_s: f64,
+    cpu_s: f64,
+    metrics: Metrics,
+}
+
+impl Reading {
+    /// So many seconds after the start; at the start itself nothing is used.
+    fn take(address: &str, pid: u32, started: Instant, at_s: u64) -> Result<Self> {
+        if at_s == 0 {
+            return Ok(Self::default());
+        }
+        sleep(Duration::from_secs(at_s).saturating_sub(started.elapsed()));
+        let (metrics, cpu_s) = (Metrics::scrape(address)?, cpu_s(pid)?);
+        Ok(Self { at_s: started.elapsed().as_secs_f64(), cpu_s, metrics })
+    }
 }
 
 /// Milliseconds from the start of the process until its metrics show a sample.
@@ -155,22 +202,26 @@ fn first_sample(address: &str, started: Instant) -> Result<f64> {
     bail!("no sample within ten seconds: `profiler-agent doctor` says why")
 }
 
-/// CPU time of a process in ticks.
-fn ticks(pid: u32) -> Result<f64> {
+/// CPU time of a process in seconds.
+fn cpu_s(pid: u32) -> Result<f64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).context("the agent ended")?;
     // Fields after the name, which may hold anything: utime and stime are the 14th and 15th of the line.
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     let field = |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok());
-    Ok(field(11).context("no utime")? + field(12).context("no stime")?)
+    let ticks = field(11).context("no utime")? + field(12).context("no stime")?;
+    // USER_HZ is 100 on every architecture that we run on.
+    Ok(ticks / 100.0)
 }
 
-fn peak_kib(pid: u32) -> Result<f64> {
+/// A line of a process's status.
+fn status_kib(pid: u32, key: &str) -> Result<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).context("the agent ended")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
-    line.trim().trim_end_matches(" kB").parse().with_context(|| format!("unexpected VmHWM {line:?}"))
+    let line = status.lines().find_map(|line| line.strip_prefix(key)).with_context(|| format!("no {key}"))?;
+    line.trim().trim_end_matches(" kB").parse().with_context(|| format!("unexpected {key} {line:?}"))
 }
 
 /// The text of `/metrics`.
+#[derive(Default)]
 struct Metrics(String);
 
 impl Metrics {
@@ -195,9 +246,13 @@ struct Running(Child);
 
 impl Running {
     fn start(program: &Path, args: &[&str]) -> Result<Self> {
-        let mut command = shell::command(program, args);
+        Self::spawn(&mut shell::command(program, args))
+    }
+
+    fn spawn(command: &mut Command) -> Result<Self> {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        Ok(Self(command.spawn().with_context(|| format!("cannot start {}", program.display()))?))
+        let child = command.spawn();
+        Ok(Self(child.with_context(|| format!("cannot start {}", command.get_program().display()))?))
     }
 
     fn pid(&self) -> u32 {

@@ -1,6 +1,7 @@
 //! Real programs that keep the machine busy: whatever of them is installed.
 
 use super::Running;
+use super::postgres::Postgres;
 use crate::places;
 use anyhow::{Result, bail};
 use std::fs;
@@ -26,12 +27,14 @@ public class BenchMix {
     }
 }
 ";
-const C: &str = "for (;;) for (int i = 0; i < 1000; i++) sink += i;";
+const C: &str = "volatile long sink; int main(void) { for (;;) for (int i = 0; i < 1000; i++) sink += i; }";
 
 /// The running programs; they end with this.
 pub(super) struct Mix {
-    running: Vec<(&'static str, Running)>,
+    names: Vec<&'static str>,
     missing: Vec<&'static str>,
+    running: Vec<Running>,
+    postgres: Option<Postgres>,
 }
 
 impl Mix {
@@ -39,37 +42,44 @@ impl Mix {
     pub(super) fn start() -> Result<Self> {
         let java = places::cache()?.join("BenchMix.java");
         fs::write(&java, JAVA)?;
-        let c = places::cache()?.join("bench-mix.c");
-        fs::write(&c, format!("volatile long sink; int main(void) {{ {C} }}"))?;
-        let shell_loop = format!("while gcc -O2 -S -o /dev/null {}; do :; done", c.display());
         let java = java.to_string_lossy().into_owned();
-        let programs = [
-            ("python3", vec!["-c", PYTHON]),
-            ("node", vec!["-e", NODE]),
-            ("java", vec!["-XX:+UseSerialGC", &java]),
-            ("sh", vec!["-c", &shell_loop]),
-        ];
-        let mut mix = Self { running: Vec::new(), missing: Vec::new() };
-        for (program, args) in programs {
-            match Running::start(program.as_ref(), &args) {
-                Ok(running) => mix.running.push((program, running)),
-                Err(_) => mix.missing.push(program),
-            }
-        }
-        if mix.running.is_empty() {
+        let mut mix = Self { names: Vec::new(), missing: Vec::new(), running: Vec::new(), postgres: None };
+        mix.add("python3", &["-c", PYTHON]);
+        mix.add("node", &["-e", NODE]);
+        mix.add("java", &["-XX:+UseSerialGC", &java]);
+        mix.postgres = Postgres::start()?;
+        let names = if mix.postgres.is_some() { &mut mix.names } else { &mut mix.missing };
+        names.push("postgres");
+        if mix.names.is_empty() {
             bail!("none of the programs is installed: {}", mix.missing.join(", "));
         }
         Ok(mix)
     }
 
+    /// Starts a compiler again and again: processes that live for milliseconds.
+    pub(super) fn add_compiler(&mut self) -> Result<()> {
+        let source = places::cache()?.join("bench-mix.c");
+        fs::write(&source, C)?;
+        self.add("sh", &["-c", &format!("while gcc -O2 -S -o /dev/null {}; do :; done", source.display())]);
+        Ok(())
+    }
+
+    fn add(&mut self, program: &'static str, args: &[&str]) {
+        match Running::start(program.as_ref(), args) {
+            Ok(running) => {
+                self.running.push(running);
+                self.names.push(program);
+            }
+            Err(_) => self.missing.push(program),
+        }
+    }
+
     /// What runs and what does not.
     pub(super) fn describe(&self) -> String {
-        let names: Vec<&str> = self.running.iter().map(|(name, _)| *name).collect();
-        let missing = if self.missing.is_empty() {
-            String::new()
-        } else {
-            format!("; not installed: {}", self.missing.join(", "))
+        let missing = match self.missing.is_empty() {
+            true => String::new(),
+            false => format!("; not installed: {}", self.missing.join(", ")),
         };
-        format!("a mix of real programs: {} (a compiler started again and again){missing}", names.join(", "))
+        format!("a mix of real programs: {}{missing}", self.names.join(", "))
     }
 }
