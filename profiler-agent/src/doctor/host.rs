@@ -25,9 +25,14 @@ impl Host {
 
     /// The beginning of a file, without the white space around it.
     pub(super) fn read(&self, path: &str) -> Option<String> {
-        let mut bytes = Vec::new();
-        File::open(self.root.join(path)).ok()?.take(MAX_BYTES).read_to_end(&mut bytes).ok()?;
-        Some(String::from_utf8_lossy(&bytes).trim().to_owned())
+        self.beginning(path, MAX_BYTES)
+    }
+
+    /// No more of a file than so many bytes: the kernel makes long ones up as they are read.
+    pub(super) fn beginning(&self, path: &str, bytes: u64) -> Option<String> {
+        let mut text = Vec::new();
+        File::open(self.root.join(path)).ok()?.take(bytes).read_to_end(&mut text).ok()?;
+        Some(String::from_utf8_lossy(&text).trim().to_owned())
     }
 
     pub(super) fn number(&self, path: &str) -> Option<u64> {
