@@ -8,7 +8,7 @@ use super::sampling::{self, Sampling};
 use super::tables::KernelTables;
 use crate::config::SampleConfig;
 use aya::maps::{HashMap, MapData, PerCpuArray, ProgramArray, RingBuf};
-use aya::programs::{PerfEvent, ProgramError, RawTracePoint};
+use aya::programs::{PerfEvent, Program, ProgramError, RawTracePoint};
 use aya::{Ebpf, EbpfLoader, Pod, include_bytes_aligned};
 use aya_log::EbpfLogger;
 use profiler_common::{config, config::Config, limits, record, unwind::place};
@@ -240,16 +240,34 @@ fn settings(options: &Options) -> Result<Config, LoadError> {
     Ok(config)
 }
 
+/// Hands the programs to the kernel. It verifies those of the privileged side by side: the longest decides.
 fn load_programs(programs: &mut Ebpf) -> Result<(), LoadError> {
-    for name in ["sample", "walk_user"] {
-        perf_event(programs, name)?.load().map_err(|source| LoadError::Program { name, source })?;
+    let wanted = PERF_EVENTS.into_iter().chain(TRACEPOINTS.map(|(name, _)| name));
+    if let Some(name) = wanted.clone().find(|name| programs.program(name).is_none()) {
+        return Err(LoadError::NoSuch(name));
     }
-    for (name, _) in TRACEPOINTS {
-        raw_tracepoint(programs, name)?.load().map_err(|source| LoadError::Program { name, source })?;
-    }
-    Ok(())
+    std::thread::scope(|scope| {
+        let mut threads = Vec::new();
+        for (found, program) in programs.programs_mut() {
+            let Some(name) = wanted.clone().find(|name| *name == found) else { continue };
+            threads.push((name, scope.spawn(|| load_program(program))));
+        }
+        threads.into_iter().try_for_each(|(name, thread)| {
+            let loaded = thread.join().map_err(|_| LoadError::NoSuch(name))?;
+            loaded.map_err(|source| LoadError::Program { name, source })
+        })
+    })
 }
 
+fn load_program(program: &mut Program) -> Result<(), ProgramError> {
+    match program {
+        Program::PerfEvent(program) => program.load(),
+        Program::RawTracePoint(program) => program.load(),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
+}
+
+const PERF_EVENTS: [&str; 2] = ["sample", "walk_user"];
 const TRACEPOINTS: [(&str, &str); 3] = [
     ("process_fork", "sched_process_fork"),
     ("process_exec", "sched_process_exec"),
