@@ -5,15 +5,28 @@
 //! `__libc_start_main_impl`. The order depends on nothing but the names, so that every symbol table that has the same
 //! ones leads to the same.
 
-use super::symbol_file::{SYMBOL_BYTES, symbol_at};
-use object::elf::{SHN_UNDEF, STB_LOCAL, SymbolBind};
+use super::symbol_index::Part;
 use std::fs::File;
-use std::os::unix::fs::FileExt as _;
 
 /// Symbols that share an address with another: what is beyond is left as it is.
 const MAX_ALIASES: usize = 100_000;
 /// Bytes of a name that are compared with another.
 const MAX_ALIAS_BYTES: usize = 512;
+/// Bytes of names read at a time.
+const WINDOW_BYTES: usize = 64 << 10;
+
+/// A function symbol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Symbol {
+    /// Its address.
+    pub(super) start: u64,
+    /// Its size, 0 where it is not known.
+    pub(super) bytes: u32,
+    /// Place of its name in the table of names.
+    pub(super) name: u32,
+    /// Other files cannot call it.
+    pub(super) is_local: bool,
+}
 
 /// How far a name is from what users know: the least is shown.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,16 +43,11 @@ pub(super) struct Rank {
 
 impl Rank {
     /// Of the name of a symbol.
-    pub(super) fn new(name: &[u8], bind: SymbolBind) -> Self {
+    pub(super) fn new(name: &[u8], is_local: bool) -> Self {
         let name = &name[..without_version(name)];
         let is_mangled = [&b"_Z"[..], b"__Z", b"_R"].iter().any(|prefix| name.starts_with(prefix));
         let underscores = name.iter().take_while(|&&byte| byte == b'_').count();
-        Self {
-            is_local: bind == STB_LOCAL,
-            underscores: if is_mangled { 0 } else { underscores },
-            length: name.len(),
-            name: name.into(),
-        }
+        Self { is_local, underscores: if is_mangled { 0 } else { underscores }, length: name.len(), name: name.into() }
     }
 }
 
@@ -53,90 +61,126 @@ pub(super) fn without_version(name: &[u8]) -> usize {
     plain.filter(|plain| version > 0 && !plain.is_empty()).map_or(name.len(), <[u8]>::len)
 }
 
-/// Leaves one symbol of each address in a copy of a symbol table, and makes it as large as the largest; the number of
-/// those that no longer count. `starts` are addresses with the numbers of their symbols.
+/// Leaves one symbol of each address, the one that is shown, and makes it as large as the largest; in order of address.
 ///
 /// # Errors
-/// The copy cannot be read or written.
-pub(super) fn hide(copy: &File, starts: &mut [(u64, u32)], names_at: u64) -> std::io::Result<usize> {
-    starts.sort_unstable();
-    let mut hidden = 0;
-    let mut left = MAX_ALIASES;
-    for group in starts.chunk_by(|(one, _), (other, _)| one == other).filter(|group| group.len() > 1) {
-        if group.len() > left {
-            break;
-        }
-        left -= group.len();
-        let (first, bytes) = first(copy, group, names_at)?;
-        copy.write_all_at(&bytes.to_le_bytes(), symbol_at(first) + 16)?;
-        for &(_, number) in group.iter().filter(|(_, number)| *number != first) {
-            copy.write_all_at(&SHN_UNDEF.0.to_le_bytes(), symbol_at(number) + 6)?;
-            hidden += 1;
-        }
+/// The names cannot be read.
+pub(super) fn keep_first(symbols: &mut Vec<Symbol>, file: &File, names: Part) -> std::io::Result<()> {
+    symbols.sort_unstable_by_key(|symbol| (symbol.start, symbol.name));
+    let firsts = firsts(symbols, file, names)?;
+    let mut firsts = firsts.into_iter().peekable();
+    let (mut kept, mut at) = (0, 0);
+    while let Some(&symbol) = symbols.get(at) {
+        let count = symbols[at..].iter().take_while(|other| other.start == symbol.start).count();
+        let largest = symbols[at..][..count].iter().map(|symbol| symbol.bytes).max().unwrap_or(0);
+        let first = firsts.next_if(|&first| first < at + count).unwrap_or(at);
+        symbols[kept] = Symbol { bytes: largest, ..symbols[first] };
+        (kept, at) = (kept + 1, at + count);
     }
-    Ok(hidden)
+    symbols.truncate(kept);
+    Ok(())
 }
 
-/// The symbol of a group that is shown, and the largest size of all.
-fn first(copy: &File, group: &[(u64, u32)], names_at: u64) -> std::io::Result<(u32, u64)> {
-    let mut best: Option<(Rank, u32)> = None;
-    let mut largest = 0;
-    for &(_, number) in group {
-        let (mut symbol, mut name) = ([0; SYMBOL_BYTES as usize], [0; MAX_ALIAS_BYTES]);
-        copy.read_exact_at(&mut symbol, symbol_at(number))?;
-        let [n0, n1, n2, n3, kind, .., s0, s1, s2, s3, s4, s5, s6, s7] = symbol;
-        largest = largest.max(u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]));
-        let name_at = u64::from(u32::from_le_bytes([n0, n1, n2, n3]));
-        let read = copy.read_at(&mut name, names_at + name_at)?;
-        let name = name[..read].split(|byte| *byte == 0).next().unwrap_or_default();
-        let candidate = (Rank::new(name, SymbolBind(kind >> 4)), number);
-        if best.as_ref().is_none_or(|best| candidate < *best) {
-            best = Some(candidate);
+/// Of each address that several symbols share, the index of the one that is shown; in order of address.
+fn firsts(symbols: &[Symbol], file: &File, names: Part) -> std::io::Result<Vec<usize>> {
+    let (mut members, mut groups, mut at) = (Vec::new(), 0, 0);
+    for group in symbols.chunk_by(|one, other| one.start == other.start) {
+        if members.len() + group.len() > MAX_ALIASES {
+            break;
+        }
+        if group.len() > 1 {
+            members.extend((at..at + group.len()).map(|index| (index, groups)));
+            groups += 1;
+        }
+        at += group.len();
+    }
+    // Names that lie side by side are read together.
+    members.sort_unstable_by_key(|&(index, _)| symbols[index].name);
+    let mut best: Vec<Option<(Rank, usize)>> = vec![None; groups];
+    let mut window = Window::new(file, names);
+    for (index, group) in members {
+        let rank = Rank::new(window.name(symbols[index].name)?, symbols[index].is_local);
+        let best = &mut best[group];
+        if best.as_ref().is_none_or(|(known, _)| rank < *known) {
+            *best = Some((rank, index));
         }
     }
-    Ok((best.map_or(0, |(_, number)| number), largest))
+    Ok(best.into_iter().flatten().map(|(_, index)| index).collect())
+}
+
+/// A piece of a table of names, moved forward over it.
+struct Window<'a> {
+    file: &'a File,
+    names: Part,
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl<'a> Window<'a> {
+    fn new(file: &'a File, names: Part) -> Self {
+        Self { file, names, start: 0, bytes: Vec::new() }
+    }
+
+    /// The beginning of the name at a place.
+    fn name(&mut self, at: u32) -> std::io::Result<&[u8]> {
+        let at = u64::from(at);
+        let is_in = at >= self.start && at + MAX_ALIAS_BYTES as u64 <= self.start + self.bytes.len() as u64;
+        if !is_in {
+            self.bytes.resize(WINDOW_BYTES, 0);
+            let filled = self.names.fill(self.file, at, &mut self.bytes)?;
+            self.bytes.truncate(filled);
+            self.start = at;
+        }
+        let rest = self.bytes.get((at - self.start) as usize..).unwrap_or_default();
+        let rest = &rest[..rest.len().min(MAX_ALIAS_BYTES)];
+        Ok(rest.split(|byte| *byte == 0).next().unwrap_or_default())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use object::elf::{STB_GLOBAL, STB_WEAK};
 
-    fn first<'a>(names: &[(&'a str, SymbolBind)]) -> &'a str {
-        names.iter().min_by_key(|(name, bind)| Rank::new(name.as_bytes(), *bind)).unwrap().0
+    /// Whether only the file itself can call it.
+    const GLOBAL: bool = false;
+    const WEAK: bool = false;
+    const LOCAL: bool = true;
+
+    fn first<'a>(names: &[(&'a str, bool)]) -> &'a str {
+        names.iter().min_by_key(|(name, is_local)| Rank::new(name.as_bytes(), *is_local)).unwrap().0
     }
 
     #[test]
     fn what_is_called_from_elsewhere_comes_first() {
         let start = [
-            ("__libc_start_main_alias_1", STB_LOCAL),
-            ("__libc_start_main_impl", STB_LOCAL),
-            ("__libc_start_main@@GLIBC_2.34", STB_GLOBAL),
+            ("__libc_start_main_alias_1", LOCAL),
+            ("__libc_start_main_impl", LOCAL),
+            ("__libc_start_main@@GLIBC_2.34", GLOBAL),
         ];
         assert_eq!(first(&start), "__libc_start_main@@GLIBC_2.34");
-        assert_eq!(first(&[("impl", STB_LOCAL), ("__start", STB_GLOBAL)]), "__start");
+        assert_eq!(first(&[("impl", LOCAL), ("__start", GLOBAL)]), "__start");
     }
 
     #[test]
     fn underscores_come_last_then_the_shortest() {
         let clock = [
-            ("__GI___clock_gettime", STB_LOCAL),
-            ("__clock_gettime", STB_GLOBAL),
-            ("clock_gettime@@GLIBC_2.17", STB_GLOBAL),
-            ("__clock_gettime_2", STB_LOCAL),
+            ("__GI___clock_gettime", LOCAL),
+            ("__clock_gettime", GLOBAL),
+            ("clock_gettime@@GLIBC_2.17", GLOBAL),
+            ("__clock_gettime_2", LOCAL),
         ];
         assert_eq!(first(&clock), "clock_gettime@@GLIBC_2.17");
-        assert_eq!(first(&[("_IO_puts", STB_GLOBAL), ("puts", STB_WEAK)]), "puts");
-        assert_eq!(first(&[("fallocate64", STB_GLOBAL), ("fallocate", STB_WEAK)]), "fallocate");
-        assert_eq!(first(&[("__GI___open", STB_LOCAL), ("__open", STB_LOCAL)]), "__open");
+        assert_eq!(first(&[("_IO_puts", GLOBAL), ("puts", WEAK)]), "puts");
+        assert_eq!(first(&[("fallocate64", GLOBAL), ("fallocate", WEAK)]), "fallocate");
+        assert_eq!(first(&[("__GI___open", LOCAL), ("__open", LOCAL)]), "__open");
         // The version does not count.
-        assert_eq!(first(&[("ab@VERSION_1", STB_GLOBAL), ("abc", STB_GLOBAL)]), "ab@VERSION_1");
+        assert_eq!(first(&[("ab@VERSION_1", GLOBAL), ("abc", GLOBAL)]), "ab@VERSION_1");
     }
 
     #[test]
     fn underscores_of_mangled_names_do_not_count() {
-        assert_eq!(first(&[("_ZN1aC2Ev", STB_WEAK), ("_ZN1aC1Ev", STB_WEAK)]), "_ZN1aC1Ev");
-        assert_eq!(first(&[("_ZN1a4workEv", STB_GLOBAL), ("_a_work", STB_GLOBAL)]), "_ZN1a4workEv");
+        assert_eq!(first(&[("_ZN1aC2Ev", WEAK), ("_ZN1aC1Ev", WEAK)]), "_ZN1aC1Ev");
+        assert_eq!(first(&[("_ZN1a4workEv", GLOBAL), ("_a_work", GLOBAL)]), "_ZN1a4workEv");
     }
 
     #[test]

@@ -2,14 +2,16 @@
 //! C library's functions by names of its authors, and which of them can be read changes from window to window.
 
 use super::debuginfo;
-use super::source::{Answer, Context, NotOpened, Source};
-use super::symbol_table::{self, SymbolTables};
+use super::source::{Answer, Context, NotOpened, RawSite, Source};
+use super::symbol_index::SymbolIndex;
+use super::symbol_table;
 use crate::process::Executable;
+use std::rc::Rc;
 
 /// A source, and what the file exports.
 struct Exported {
     source: Box<dyn Source>,
-    exported: SymbolTables,
+    exported: Rc<SymbolIndex>,
 }
 
 /// Debug info.
@@ -17,7 +19,7 @@ struct Exported {
 /// # Errors
 /// As [`debuginfo::open`].
 pub(super) fn debug_info(executable: &Executable, context: &Context) -> Result<Box<dyn Source>, NotOpened> {
-    debuginfo::open(executable, context).map(|source| over(source, executable))
+    debuginfo::open(executable, context).map(|source| over(source, executable, context))
 }
 
 /// Symbol tables.
@@ -25,11 +27,11 @@ pub(super) fn debug_info(executable: &Executable, context: &Context) -> Result<B
 /// # Errors
 /// As [`symbol_table::open`].
 pub(super) fn symbols(executable: &Executable, context: &Context) -> Result<Box<dyn Source>, NotOpened> {
-    symbol_table::open(executable, context).map(|source| over(source, executable))
+    symbol_table::open(executable, context).map(|source| over(source, executable, context))
 }
 
-fn over(source: Box<dyn Source>, executable: &Executable) -> Box<dyn Source> {
-    match symbol_table::exported(executable) {
+fn over(source: Box<dyn Source>, executable: &Executable, context: &Context) -> Box<dyn Source> {
+    match symbol_table::exported(executable, context) {
         Some(exported) => Box::new(Exported { source, exported }),
         None => source,
     }
@@ -38,11 +40,10 @@ fn over(source: Box<dyn Source>, executable: &Executable) -> Box<dyn Source> {
 impl Source for Exported {
     fn find(&mut self, addresses: &[u64]) -> Vec<Answer> {
         let mut answers = self.source.find(addresses);
-        let known: Vec<usize> =
-            (0..answers.len()).filter(|&index| matches!(answers[index], Answer::Sites(_))).collect();
-        let asked: Vec<u64> = known.iter().map(|&index| addresses[index]).collect();
-        for (index, exported) in known.into_iter().zip(self.exported.find(&asked)) {
-            rename(&mut answers[index], exported);
+        for (answer, &address) in answers.iter_mut().zip(addresses) {
+            if let Answer::Sites(sites) = answer {
+                rename(sites, self.exported.answer(address));
+            }
         }
         answers
     }
@@ -53,8 +54,8 @@ impl Source for Exported {
 }
 
 /// The outermost function is the one that was compiled; the others are inlined into it.
-fn rename(answer: &mut Answer, exported: Answer) {
-    if let (Answer::Sites(sites), Answer::Sites(exported)) = (answer, exported)
+fn rename(sites: &mut [RawSite], exported: Answer) {
+    if let Answer::Sites(exported) = exported
         && let (Some(outermost), Some(exported)) = (sites.last_mut(), exported.into_iter().next_back())
     {
         outermost.name = exported.name;

@@ -9,7 +9,7 @@ use super::source::{self, Answer, Context, NotOpened, RawName, RawSite, Source, 
 use crate::process::{Executable, ExecutableKind};
 use crate::telemetry::metrics::{Metric, Metrics};
 use std::borrow::Cow;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -66,7 +66,8 @@ impl Names {
     #[must_use]
     pub fn new(metrics: Arc<Metrics>, debug_info_time: Duration) -> Self {
         let budget = Rc::new(Budget::new(debug_info_time));
-        let context = Context { budget, jit_bytes: Rc::new(Cell::new(jit::MAX_READ_BYTES)), metrics, debuginfod: None };
+        let jit_bytes = Rc::new(Cell::new(jit::MAX_READ_BYTES));
+        let context = Context { budget, jit_bytes, metrics, exported: RefCell::default(), debuginfod: None };
         Self { looked: HashMap::new(), remembered: Remembered::default(), clock: 0, context }
     }
 

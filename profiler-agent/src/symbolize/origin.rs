@@ -5,7 +5,7 @@ use super::source::{self, Context};
 use super::symbol_table::{self, Place};
 use crate::golang::Pclntab;
 use crate::process::{Executable, ExecutableKind};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -46,7 +46,7 @@ pub(crate) fn origins(executable: &Executable) -> Result<Vec<SymbolOrigin>, &'st
             found.extend(table.map(|table| SymbolOrigin::GoTable(table.functions())));
             found.extend(debuginfo::origin(executable, file, &context).map(debug_info).ok());
             match symbol_table::tables(executable, &context) {
-                Ok(tables) => found.extend(tables.into_iter().map(|(place, copy)| table_of(place, copy.functions))),
+                Ok(tables) => found.extend(tables.into_iter().map(|table| table_of(table.place, table.index.len()))),
                 Err(why) => reason = why,
             }
         }
@@ -65,6 +65,7 @@ fn context() -> Context {
         budget: Rc::new(Budget::new(Duration::from_secs(60))),
         jit_bytes: Rc::new(Cell::new(0)),
         metrics: Arc::default(),
+        exported: RefCell::default(),
         debuginfod: None,
     }
 }

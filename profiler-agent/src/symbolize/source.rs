@@ -2,11 +2,13 @@
 
 use super::debuginfo::Budget;
 use super::debuginfod::Debuginfod;
+use super::symbol_index::SymbolIndex;
 use super::{exported, go, jit, kernel};
 use crate::process::{Executable, ExecutableKind};
 use crate::telemetry::metrics::Metrics;
-use std::cell::Cell;
-use std::rc::Rc;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 /// A function at an address as a source knows it.
@@ -59,6 +61,8 @@ pub(super) struct Context {
     /// Bytes that may still be read in this window of what processes say about code made at run time.
     pub(super) jit_bytes: Rc<Cell<u64>>,
     pub(super) metrics: Arc<Metrics>,
+    /// What executables export, by their ids, while a source of them needs it.
+    pub(super) exported: RefCell<HashMap<u32, Weak<SymbolIndex>>>,
     /// Servers that may have debug info.
     pub(super) debuginfod: Option<Arc<Debuginfod>>,
 }
