@@ -2,10 +2,11 @@
 
 use clap::Parser as _;
 use profiler_agent::cli::Cli;
-use profiler_agent::verbs;
+use profiler_agent::{bpf, verbs};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    bpf::bound_heap();
     let code = verbs::execute(Cli::parse().verb).unwrap_or_else(|failure| {
         eprintln!("profiler-agent: {failure}");
         failure.code

@@ -114,5 +114,8 @@ fn name_windows(windows: &Receiver<Window>, mut names: Names, mut sink: impl FnM
             pending.recount(profile.sample_count());
             sink(profile, pending);
         }
+        // A window with its names is the largest thing that comes and goes.
+        drop(window);
+        bpf::trim_heap();
     }
 }

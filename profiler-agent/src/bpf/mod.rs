@@ -7,6 +7,7 @@
 pub mod btf;
 mod counters;
 pub(crate) mod event;
+mod heap;
 mod load;
 pub mod offsets;
 mod perf;
@@ -16,6 +17,7 @@ mod sideband;
 mod tables;
 
 pub use event::{CopiedStack, Event, ExecEvent, MmapEvent, Sample, monotonic_ns};
+pub use heap::{bound_heap, trim_heap};
 pub use load::{LoadError, Loaded, Options, default_ring_bytes, load, try_ring_buffer, verified};
 pub use perf::Clock;
 pub use sampling::try_sampling;
