@@ -16,6 +16,7 @@ use crate::process::{CodeAddress, Executable, ExecutableKind, ProcessKey, Proces
 use crate::telemetry::metrics::{Metric, Metrics};
 use profiler_common::record::Stamps;
 use profiler_common::unwind::Rule;
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -269,12 +270,18 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
         self.report();
     }
 
-    /// Tables in the agent's own memory go when they were not used for long, or when there are too many.
+    /// Tables in the agent's own memory go when they were not used for long; when there are too many, those that were not
+    /// used for longest.
     fn drop_own_copies(&mut self) {
+        let used_ns = |index: &u32| self.tables.get(index).map_or(0, |table| table.used_ns);
+        let own = self.files.values_mut().filter_map(|file| match file {
+            File::With(index, table @ Some(_)) => Some((used_ns(index), table)),
+            _ => None,
+        });
+        let mut own: Vec<_> = own.collect();
+        own.sort_by_key(|(used_ns, _)| Reverse(*used_ns));
         let mut own_bytes = 0;
-        for file in self.files.values_mut() {
-            let File::With(index, table) = file else { continue };
-            let used_ns = self.tables.get(index).map_or(0, |table| table.used_ns);
+        for (used_ns, table) in own {
             own_bytes += table.as_ref().map_or(0, |table| table.bytes());
             if used_ns + KEEP_OWN_NS < self.now_ns || own_bytes > MAX_OWN_BYTES {
                 *table = None;
