@@ -12,6 +12,7 @@ use aya::programs::{PerfEvent, Program, ProgramError, RawTracePoint};
 use aya::{Ebpf, EbpfLoader, Pod, include_bytes_aligned};
 use aya_log::EbpfLogger;
 use profiler_common::{config, config::Config, limits, record, unwind::place};
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -200,11 +201,17 @@ pub fn verified() -> Result<Vec<(String, u32)>, LoadError> {
 }
 
 fn load_object(options: &Options) -> Result<Ebpf, LoadError> {
-    let config = Settings(settings(options)?);
+    // The loader reads the kernel's types whether it needs them or not, and so do the settings.
+    let (config, mut loader) = std::thread::scope(|scope| {
+        let config = scope.spawn(|| settings(options));
+        let loader = EbpfLoader::new();
+        (config.join().unwrap_or_else(|panic| resume_unwind(panic)), loader)
+    });
+    let config = Settings(config?);
     let log_level = if options.log { aya_log::Level::Trace as u8 } else { 0 };
     let other = std::env::var_os(OBJECT_VARIABLE).map(std::fs::read).transpose();
     let other = other.map_err(|error| LoadError::Usage(format!("{OBJECT_VARIABLE}: {error}")))?;
-    let programs = EbpfLoader::new()
+    let programs = loader
         .btf(None)
         .override_global("CONFIG", &config, true)
         .override_global(aya_log::LEVEL, &log_level, true)
@@ -253,7 +260,7 @@ fn load_programs(programs: &mut Ebpf) -> Result<(), LoadError> {
             threads.push((name, scope.spawn(|| load_program(program))));
         }
         threads.into_iter().try_for_each(|(name, thread)| {
-            let loaded = thread.join().map_err(|_| LoadError::NoSuch(name))?;
+            let loaded = thread.join().unwrap_or_else(|panic| resume_unwind(panic));
             loaded.map_err(|source| LoadError::Program { name, source })
         })
     })
