@@ -5,14 +5,20 @@ use crate::profile::Profile;
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
-use std::io::Read as _;
+use std::io::{BufWriter, Read as _};
 use std::sync::Arc;
+
+/// Bytes handed to the compressor at a time.
+const PIECE_BYTES: usize = 32 << 10;
 
 /// Packs a profile.
 pub(super) fn pack(profile: &Profile) -> Result<Arc<[u8]>, HistoryError> {
-    let encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    let encoder = postcard::to_io(profile, encoder).map_err(|error| HistoryError::Encode(error.to_string()))?;
-    let bytes = encoder.finish().map_err(|error| HistoryError::Encode(error.to_string()))?;
+    let failed = |error: &dyn std::fmt::Display| HistoryError::Encode(error.to_string());
+    // Numbers come one by one: each would be a call of the compressor.
+    let writer = BufWriter::with_capacity(PIECE_BYTES, GzEncoder::new(Vec::new(), Compression::fast()));
+    let writer = postcard::to_io(profile, writer).map_err(|error| failed(&error))?;
+    let encoder = writer.into_inner().map_err(|error| failed(&error))?;
+    let bytes = encoder.finish().map_err(|error| failed(&error))?;
     Ok(bytes.into())
 }
 
