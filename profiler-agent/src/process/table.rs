@@ -181,11 +181,15 @@ impl ProcessTable {
             return None;
         }
         let process = self.processes.get_mut(&key)?;
-        let roots = [key.tgid, process.parent.map_or(key.tgid, |parent| parent.tgid), std::process::id()];
         let mapping = process.mappings.find_mut(address)?;
         let executable = match &mapping.executable {
             Some(executable) => Arc::clone(executable),
-            None => Arc::clone(mapping.executable.insert(self.executables.bind(key.tgid, mapping, &roots))),
+            None => {
+                // Its own id costs a call of the kernel.
+                let parent = process.parent.map_or(key.tgid, |parent| parent.tgid);
+                let roots = [key.tgid, parent, std::process::id()];
+                Arc::clone(mapping.executable.insert(self.executables.bind(key.tgid, mapping, &roots)))
+            }
         };
         if matches!(executable.kind, ExecutableKind::Anonymous) {
             let own = process.jit.executable(key, &process.mappings, &self.names, &mut self.executables, time_ns);
