@@ -197,6 +197,31 @@ mod tests {
     }
 
     #[test]
+    fn an_aligned_stack_is_found_above_a_frame_pointer_of_its_own() {
+        // As in libjpeg-turbo: push rbp; mov rax, rsp; sub rsp, 4; and rsp, -16; mov [rsp], rax; mov rbp, rsp;
+        // lea rsp, [rbp-0x20]; push rbp; nop; pop rbp; mov rsp, rbp; pop rsp; pop rbp; ret
+        let bytes = [
+            0x55, 0x48, 0x89, 0xe0, 0x48, 0x83, 0xec, 0x04, 0x48, 0x83, 0xe4, 0xf0, 0x48, 0x89, 0x04, 0x24, 0x48, 0x89,
+            0xe5, 0x48, 0x8d, 0x65, 0xe0, 0x55, 0x90, 0x5d, 0x48, 0x89, 0xec, 0x5c, 0x5d, 0xc3,
+        ];
+        let expected = [
+            (0x1000, cfa::SP, 8, 0, 0),
+            (0x1001, cfa::SP, 16, 0, -16),
+            (0x1008, cfa::SP, 20, 0, -16),
+            (0x100c, cfa::REGISTER, 16, 0, -16),
+            (0x1010, cfa::SP_DEREF, 0, 16, -16),
+            (0x1017, cfa::SP_DEREF, 0x20, 16, -16),
+            (0x1018, cfa::SP_DEREF, 0x28, 16, -16),
+            (0x101a, cfa::SP_DEREF, 0x20, 16, -16),
+            (0x101d, cfa::SP_DEREF, 0, 16, -16),
+            (0x101e, cfa::SP, 16, 0, -16),
+            (0x101f, cfa::SP, 8, 0, 0),
+            (0x1020, cfa::NONE, 0, 0, 0),
+        ];
+        assert_eq!(rules(&bytes), expected);
+    }
+
+    #[test]
     fn a_copy_of_the_stack_pointer_that_is_written_is_lost() {
         // mov rax, rsp; and rsp, -32; xor eax, eax; nop; mov rsp, rax; ret: no function does that.
         let bytes = [0x48, 0x89, 0xe0, 0x48, 0x83, 0xe4, 0xe0, 0x31, 0xc0, 0x90, 0x48, 0x89, 0xc4, 0xc3];

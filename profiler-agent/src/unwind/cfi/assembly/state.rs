@@ -33,13 +33,16 @@ pub(super) struct State {
     pub(super) base: Base,
     /// A register that holds what the stack pointer was, and how far that is below the CFA.
     copy: (Register, i64),
+    /// The same of a later stack pointer, and how far it is below where the CFA was saved.
+    anchor: (Register, i64),
     /// Where the caller's frame pointer is, from the CFA; in its register when 0.
     fp: i64,
 }
 
 impl State {
     /// Before a function's first instruction.
-    pub(super) const CALLED: Self = Self { base: Base::Stack(8), copy: (Register::None, 0), fp: 0 };
+    pub(super) const CALLED: Self =
+        Self { base: Base::Stack(8), copy: (Register::None, 0), anchor: (Register::None, 0), fp: 0 };
 
     /// Whether the stack and the frame pointer are the caller's, as they must be at a return.
     pub(super) fn has_returned(&self) -> bool {
@@ -96,10 +99,10 @@ impl State {
         let offset = instruction.memory_displacement64() as i64;
         match (instruction.mnemonic(), to) {
             (Mnemonic::Push, _) => self.push(to),
-            (Mnemonic::Pop, _) => {
-                self.grow(-8);
-                self.fp = if to == Register::RBP { 0 } else { self.fp };
+            (Mnemonic::Pop, Register::RSP) => {
+                self.base = if let Base::Saved(0, bytes) = self.base { Base::Stack(bytes) } else { Base::Lost };
             }
+            (Mnemonic::Pop, _) => self.pop(to),
             (Mnemonic::Sub, Register::RSP) if is_constant(instruction) => self.grow(instruction.immediate(1) as i64),
             (Mnemonic::Add, Register::RSP) if is_constant(instruction) => {
                 self.grow((instruction.immediate(1) as i64).saturating_neg());
@@ -121,11 +124,11 @@ impl State {
                     _ => Base::Lost,
                 };
             }
-            (Mnemonic::Mov, _) if from == Register::RSP => {
-                if let Base::Stack(bytes) = self.base {
-                    self.copy = (to, bytes);
-                }
-            }
+            (Mnemonic::Mov, _) if from == Register::RSP => match self.base {
+                Base::Stack(bytes) => self.copy = (to, bytes),
+                Base::Saved(at, _) => self.anchor = (to, at),
+                Base::Register(..) | Base::Lost => {}
+            },
             (Mnemonic::Mov, _) if instruction.code() == Code::Mov_rm64_r64 => self.save(instruction, from, offset),
             (Mnemonic::Leave | Mnemonic::Enter, _) => self.base = Base::Lost,
             _ => {}
@@ -139,10 +142,22 @@ impl State {
         }
     }
 
-    /// The stack pointer comes from a register.
+    /// Elsewhere than where the caller's was pushed, the frame pointer is a register like others.
+    fn pop(&mut self, register: Register) {
+        if register == Register::RBP && self.base == Base::Stack(self.fp.saturating_neg()) {
+            self.fp = 0;
+        }
+        self.grow(-8);
+    }
+
+    /// The stack pointer comes from a register, and so much is added.
     fn restore(&mut self, register: Register, offset: i64) {
-        let (copy, bytes) = self.copy;
-        self.base = if copy == register { Base::Stack(bytes.saturating_sub(offset)) } else { Base::Lost };
+        let ((copy, height), (anchor, at)) = (self.copy, self.anchor);
+        self.base = match self.base {
+            Base::Saved(_, bytes) if anchor == register => Base::Saved(at.saturating_sub(offset), bytes),
+            _ if copy == register => Base::Stack(height.saturating_sub(offset)),
+            _ => Base::Lost,
+        };
     }
 
     /// What the stack pointer was goes to the stack.
