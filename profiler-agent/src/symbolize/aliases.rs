@@ -5,15 +5,13 @@
 //! `__libc_start_main_impl`. The order depends on nothing but the names, so that every symbol table that has the same
 //! ones leads to the same.
 
-use super::symbol_index::Part;
+use super::symbol_index::{Part, Window};
 use std::fs::File;
 
 /// Symbols that share an address with another: what is beyond is left as it is.
 const MAX_ALIASES: usize = 100_000;
 /// Bytes of a name that are compared with another.
 const MAX_ALIAS_BYTES: usize = 512;
-/// Bytes of names read at a time.
-const WINDOW_BYTES: usize = 64 << 10;
 
 /// A function symbol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,42 +97,13 @@ fn firsts(symbols: &[Symbol], file: &File, names: Part) -> std::io::Result<Vec<u
     let mut best: Vec<Option<(Rank, usize)>> = vec![None; groups];
     let mut window = Window::new(file, names);
     for (index, group) in members {
-        let rank = Rank::new(window.name(symbols[index].name)?, symbols[index].is_local);
+        let rank = Rank::new(window.name(symbols[index].name, MAX_ALIAS_BYTES)?, symbols[index].is_local);
         let best = &mut best[group];
         if best.as_ref().is_none_or(|(known, _)| rank < *known) {
             *best = Some((rank, index));
         }
     }
     Ok(best.into_iter().flatten().map(|(_, index)| index).collect())
-}
-
-/// A piece of a table of names, moved forward over it.
-struct Window<'a> {
-    file: &'a File,
-    names: Part,
-    start: u64,
-    bytes: Vec<u8>,
-}
-
-impl<'a> Window<'a> {
-    fn new(file: &'a File, names: Part) -> Self {
-        Self { file, names, start: 0, bytes: Vec::new() }
-    }
-
-    /// The beginning of the name at a place.
-    fn name(&mut self, at: u32) -> std::io::Result<&[u8]> {
-        let at = u64::from(at);
-        let is_in = at >= self.start && at + MAX_ALIAS_BYTES as u64 <= self.start + self.bytes.len() as u64;
-        if !is_in {
-            self.bytes.resize(WINDOW_BYTES, 0);
-            let filled = self.names.fill(self.file, at, &mut self.bytes)?;
-            self.bytes.truncate(filled);
-            self.start = at;
-        }
-        let rest = self.bytes.get((at - self.start) as usize..).unwrap_or_default();
-        let rest = &rest[..rest.len().min(MAX_ALIAS_BYTES)];
-        Ok(rest.split(|byte| *byte == 0).next().unwrap_or_default())
-    }
 }
 
 #[cfg(test)]

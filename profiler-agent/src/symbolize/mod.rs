@@ -27,6 +27,7 @@ pub(crate) mod perf_map;
 mod profile;
 mod remembered;
 mod source;
+mod symbol_file;
 mod symbol_index;
 mod symbol_table;
 

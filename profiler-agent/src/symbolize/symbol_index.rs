@@ -7,6 +7,7 @@
 //! Of several names of one address only the first in the order of [`aliases::Rank`] counts.
 
 use super::aliases::{self, Symbol};
+use super::symbol_file::SymbolFile;
 use crate::process::Refusal;
 use object::elf::{self as format, FileHeader32, FileHeader64};
 use object::read::elf::{FileHeader, SectionHeader, Sym};
@@ -28,6 +29,8 @@ const PIECE_BYTES: u64 = 24 * 4096;
 const MAX_NAME_BYTES: usize = 8192;
 /// Enough for nearly all.
 const SHORT_NAME_BYTES: usize = 256;
+/// Bytes of names read at a time.
+const WINDOW_BYTES: usize = 64 << 10;
 
 /// Which symbols.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +50,13 @@ struct Function {
     /// 0 where it is not known: up to the next one.
     bytes: u32,
     name: u32,
+}
+
+impl Function {
+    /// 0 where it is not known, and where it is beyond all bounds.
+    fn known_bytes(self) -> u32 {
+        if self.bytes == u32::MAX { 0 } else { self.bytes }
+    }
 }
 
 /// The functions of one symbol table.
@@ -80,6 +90,25 @@ impl SymbolIndex {
         (self.functions.capacity() * size_of::<Function>()) as u64
     }
 
+    /// All functions with their names, in a file in memory, and the bytes of that; none when the names are too long, or
+    /// cannot be read.
+    pub(super) fn copy(&self, max_name_bytes: usize) -> Option<(File, u64)> {
+        let mut functions = self.functions.clone();
+        // Names that lie side by side are read together.
+        functions.sort_unstable_by_key(|function| function.name);
+        let mut window = Window::new(&self.file, self.names);
+        let mut copy = SymbolFile::new().ok()?;
+        for function in functions {
+            let name = window.name(function.name, MAX_NAME_BYTES).ok()?;
+            let name = if std::str::from_utf8(name).is_ok() { name } else { &[] };
+            copy.push(function.start, function.known_bytes().into(), name).ok()?;
+            if copy.name_bytes() > max_name_bytes {
+                return None;
+            }
+        }
+        copy.finish().ok()
+    }
+
     /// The name of the function at an address.
     ///
     /// # Errors
@@ -87,8 +116,9 @@ impl SymbolIndex {
     pub(super) fn find(&self, address: u64) -> Result<String, &'static str> {
         let after = self.functions.partition_point(|function| function.start <= address);
         let function = after.checked_sub(1).map(|index| self.functions[index]);
-        let holds = |function: &Function| {
-            function.bytes == 0 || function.bytes == u32::MAX || address - function.start < u64::from(function.bytes)
+        let holds = |function: &Function| match function.known_bytes() {
+            0 => true,
+            bytes => address - function.start < u64::from(bytes),
         };
         let function = function.filter(holds).ok_or("unknown_address")?;
         let name = self.names.text(&self.file, function.name).map_err(|_| "malformed")?;
@@ -138,6 +168,36 @@ impl Part {
             }
             name.resize(MAX_NAME_BYTES, 0);
         }
+    }
+}
+
+/// A piece of a table of names, moved forward over it.
+pub(super) struct Window<'a> {
+    file: &'a File,
+    names: Part,
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl<'a> Window<'a> {
+    /// Of the names of a file.
+    pub(super) fn new(file: &'a File, names: Part) -> Self {
+        Self { file, names, start: 0, bytes: Vec::new() }
+    }
+
+    /// The name at a place, or as much of it.
+    pub(super) fn name(&mut self, at: u32, max_bytes: usize) -> std::io::Result<&[u8]> {
+        let at = u64::from(at);
+        let is_in = at >= self.start && at + max_bytes as u64 <= self.start + self.bytes.len() as u64;
+        if !is_in {
+            self.bytes.resize(WINDOW_BYTES, 0);
+            let filled = self.names.fill(self.file, at, &mut self.bytes)?;
+            self.bytes.truncate(filled);
+            self.start = at;
+        }
+        let rest = self.bytes.get((at - self.start) as usize..).unwrap_or_default();
+        let rest = &rest[..rest.len().min(max_bytes)];
+        Ok(rest.split(|byte| *byte == 0).next().unwrap_or_default())
     }
 }
 

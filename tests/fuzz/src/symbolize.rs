@@ -35,6 +35,8 @@ pub(crate) mod perf_map;
 mod remembered;
 #[path = "../../../profiler-agent/src/symbolize/source.rs"]
 mod source;
+#[path = "../../../profiler-agent/src/symbolize/symbol_file.rs"]
+mod symbol_file;
 #[path = "../../../profiler-agent/src/symbolize/symbol_index.rs"]
 mod symbol_index;
 #[path = "../../../profiler-agent/src/symbolize/symbol_table.rs"]
