@@ -119,7 +119,8 @@ fn pieces<'a>(mappings: &'a [MappingEntry], before: &[StoredBranch]) -> Vec<&'a 
     pieces
 }
 
-fn hash(entries: &[MappingEntry]) -> u64 {
+/// Tells mappings apart.
+pub(super) fn hash(entries: &[MappingEntry]) -> u64 {
     let mut hasher = DefaultHasher::new();
     hasher.write(entries.as_bytes());
     hasher.finish()

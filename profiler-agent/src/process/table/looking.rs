@@ -46,7 +46,8 @@ impl ProcessTable {
         }
         (process.mappings, process.mappings_number) = (mappings, 0);
         process.known_ns = now_ns;
-        process.rests_until_ns = monotonic_ns() + LOSS_REST * (monotonic_ns() - now_ns);
+        let read_ns = monotonic_ns();
+        process.rests_until_ns = read_ns + LOSS_REST * (read_ns - now_ns);
         let wait_ns = RELOAD_NS << process.reloads.min(MAX_RELOAD_DOUBLINGS);
         process.reload_after_ns = time_ns + wait_ns;
         process.reloads = process.reloads.saturating_add(1);

@@ -1,5 +1,6 @@
 //! What the kernel program is told of processes, and when.
 
+use super::super::branches::hash;
 use super::super::chunks::ChunkMemory;
 use super::super::store::{Process, ProcessMemory, unknown, without_rows};
 use super::super::told::{Mappings, REST_NS_PER_MAPPING, Told};
@@ -7,9 +8,7 @@ use super::{File, SWEEP_NS, Table, Unwinder};
 use crate::process::{Executable, ExecutableKind, ProcessKey, ProcessTable};
 use profiler_common::unwind::place::{MappingEntry, Place};
 use std::collections::{HashMap, HashSet};
-use std::hash::{DefaultHasher, Hasher as _};
 use std::sync::Arc;
-use zerocopy::IntoBytes as _;
 
 /// Path of the kernel's own code in each process.
 const VDSO: &str = "[vdso]";
@@ -148,10 +147,4 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
             Err(error) => tracing::debug!(%error, pid = key.tgid, "cannot tell the kernel program about a process"),
         }
     }
-}
-
-fn hash(entries: &[MappingEntry]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(entries.as_bytes());
-    hasher.finish()
 }
