@@ -72,7 +72,7 @@ impl SymbolFile {
 }
 
 /// `Elf64_Shdr`: name, type, flags, address, offset, size, link, info, alignment, entry size.
-fn section(name: u32, kind: format::SectionType, at: u64, bytes: u64, link: u32, entry: u64) -> Vec<u8> {
+pub(super) fn section(name: u32, kind: format::SectionType, at: u64, bytes: u64, link: u32, entry: u64) -> Vec<u8> {
     let mut section = [name, kind.0].map(u32::to_le_bytes).concat();
     section.extend([0, 0, at, bytes].map(u64::to_le_bytes).concat());
     section.extend([link, 0].map(u32::to_le_bytes).concat());
@@ -81,7 +81,7 @@ fn section(name: u32, kind: format::SectionType, at: u64, bytes: u64, link: u32,
 }
 
 /// `Elf64_Ehdr`, little-endian.
-fn header(section_headers_at: u64, sections: u16) -> Vec<u8> {
+pub(super) fn header(section_headers_at: u64, sections: u16) -> Vec<u8> {
     let mut header = b"\x7fELF\x02\x01\x01".to_vec();
     header.resize(16, 0);
     header.extend([format::ET_DYN.0, format::EM_X86_64.0].map(u16::to_le_bytes).concat());

@@ -286,6 +286,7 @@ fn is_function<S: Sym<Endian = Endianness>>(symbol: &S, endian: Endianness) -> b
 
 #[cfg(test)]
 mod tests {
+    use super::super::symbol_file::{header, section};
     use super::*;
     use std::io::Write as _;
 
@@ -314,9 +315,9 @@ mod tests {
         let table: Vec<u8> = symbols.iter().flat_map(|&(value, size, name)| symbol(value, size, name)).collect();
         let (symbols_at, names_at) = (0x1000, 0x10_0000);
         let sections = [
-            section(format::SHT_NULL, 0, 0, 0),
-            section(format::SHT_SYMTAB, symbols_at, table.len() as u64, 2),
-            section(format::SHT_STRTAB, names_at, names.len() as u64, 0),
+            section(0, format::SHT_NULL, 0, 0, 0, 0),
+            section(0, format::SHT_SYMTAB, symbols_at, table.len() as u64, 2, 24),
+            section(0, format::SHT_STRTAB, names_at, names.len() as u64, 0, 0),
         ];
         file.write_all(&header(0x40, 3)).unwrap();
         file.write_all(&sections.concat()).unwrap();
@@ -328,27 +329,6 @@ mod tests {
     fn symbol(value: u64, size: u64, name: u32) -> Vec<u8> {
         let head = [&name.to_le_bytes()[..], &[0x12, 0], &1_u16.to_le_bytes()].concat();
         [head, [value, size].map(u64::to_le_bytes).concat()].concat()
-    }
-
-    /// `Elf64_Shdr`.
-    fn section(kind: format::SectionType, at: u64, bytes: u64, link: u32) -> Vec<u8> {
-        let mut section = [0, kind.0].map(u32::to_le_bytes).concat();
-        section.extend([0, 0, at, bytes].map(u64::to_le_bytes).concat());
-        section.extend([link, 0].map(u32::to_le_bytes).concat());
-        section.extend([1_u64, 24].map(u64::to_le_bytes).concat());
-        section
-    }
-
-    /// `Elf64_Ehdr`.
-    fn header(sections_at: u64, sections: u16) -> Vec<u8> {
-        let mut header = b"\x7fELF\x02\x01\x01".to_vec();
-        header.resize(16, 0);
-        header.extend([format::ET_DYN.0, format::EM_X86_64.0].map(u16::to_le_bytes).concat());
-        header.extend(1_u32.to_le_bytes());
-        header.extend([0, 0, sections_at].map(u64::to_le_bytes).concat());
-        header.extend(0_u32.to_le_bytes());
-        header.extend([64, 56, 0, 64, sections, 0].map(u16::to_le_bytes).concat());
-        header
     }
 
     #[test]

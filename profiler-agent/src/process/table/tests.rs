@@ -1,6 +1,6 @@
 use super::*;
 use crate::bpf::monotonic_ns;
-use crate::process::Naming;
+use crate::process::{Naming, proc};
 use profiler_common::record::EXIT;
 use zerocopy::FromZeros as _;
 
@@ -12,9 +12,17 @@ fn table() -> ProcessTable {
 
 /// This process, which `/proc` knows.
 fn own() -> ProcessKey {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let ticks: u64 = stat.rsplit(')').next().unwrap().split(' ').nth(20).unwrap().parse().unwrap();
-    ProcessKey { tgid: std::process::id(), start_ns: ticks * 10_000_000 }
+    let tgid = std::process::id();
+    ProcessKey { tgid, start_ns: proc::start_ticks(tgid).unwrap() * 10_000_000 }
+}
+
+/// This process, of which events have told that it runs something with one mapping, at 0x7000.
+fn executed() -> (ProcessTable, ProcessKey) {
+    let (mut table, key) = (table(), own());
+    table.process_event(&event(FORK, key, NOBODY));
+    assert_eq!(table.exec(&ExecEvent { time_ns: 1, tgid: key.tgid }), Some(key));
+    assert!(map(&mut table, key, 0x7000));
+    (table, key)
 }
 
 fn event(kind: u32, key: ProcessKey, parent: ProcessKey) -> ProcessEvent {
@@ -44,10 +52,7 @@ const NOBODY: ProcessKey = ProcessKey { tgid: 0, start_ns: 0 };
 
 #[test]
 fn what_events_told_since_exec_is_not_read_again() {
-    let (mut table, key) = (table(), own());
-    table.process_event(&event(FORK, key, NOBODY));
-    assert_eq!(table.exec(&ExecEvent { time_ns: 1, tgid: key.tgid }), Some(key));
-    assert!(map(&mut table, key, 0x7000));
+    let (mut table, key) = executed();
     table.identity(key, None, 2);
     assert_eq!(starts(&mut table, key), [0x7000]);
 }
@@ -64,10 +69,7 @@ fn a_process_whose_parent_is_not_known_is_read() {
 
 #[test]
 fn one_look_makes_up_for_all_losses_before_it() {
-    let (mut table, key) = (table(), own());
-    table.process_event(&event(FORK, key, NOBODY));
-    table.exec(&ExecEvent { time_ns: 1, tgid: key.tgid });
-    assert!(map(&mut table, key, 0x7000));
+    let (mut table, key) = executed();
     table.events_lost(monotonic_ns());
     assert_eq!(table.mappings_number(key, 2), 0);
     assert!(table.user_address(key, 0x7000, 2).is_none());
@@ -81,10 +83,7 @@ fn one_look_makes_up_for_all_losses_before_it() {
 
 #[test]
 fn children_have_what_their_parents_had() {
-    let (mut table, parent) = (table(), own());
-    table.process_event(&event(FORK, parent, NOBODY));
-    table.exec(&ExecEvent { time_ns: 1, tgid: parent.tgid });
-    assert!(map(&mut table, parent, 0x7000));
+    let (mut table, parent) = executed();
     // Nobody has this pid.
     let child = ProcessKey { tgid: 1 << 30, start_ns: 7 };
     table.process_event(&event(FORK, child, parent));
