@@ -6,11 +6,16 @@
 //!   each stage counting its real contents ([`Pending::recount`]);
 //! - exported, spooled and dropped are counted where a sample ends.
 //!
-//! Samples inside the agent travel with a [`Pending`]. One that is let go without saying where its samples went
-//! leaves the balance short, which is what the tests look for.
+//! Samples inside the agent travel with a [`Pending`], those on disk are held by a [`Spooled`]. A `Pending` that is let
+//! go without saying where its samples went leaves the balance short, which is what the tests look for.
+//!
+//! With a spool the ledger goes on where the agent before it ended ([`Ledger::restore`]): what was pending then is
+//! dropped{killed}.
 
 use profiler_common::outcome::Outcome;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Why a sample was lost after the kernel program had submitted it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,11 +36,21 @@ pub enum DropReason {
     Shutdown,
     /// The output could not be written.
     NotWritten,
+    /// Older than Pyroscope takes.
+    TooOld,
+    /// The spool is full; the oldest goes first.
+    SpoolFull,
+    /// The spool's file was damaged or is gone.
+    SpoolLost,
+    /// In the agent's hands when it was killed.
+    Killed,
+    /// A relabel rule says so.
+    Relabel,
 }
 
 impl DropReason {
     /// All reasons.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 13] = [
         Self::Malformed,
         Self::QueueFull,
         Self::WindowFull,
@@ -44,6 +59,11 @@ impl DropReason {
         Self::Refused,
         Self::Shutdown,
         Self::NotWritten,
+        Self::TooOld,
+        Self::SpoolFull,
+        Self::SpoolLost,
+        Self::Killed,
+        Self::Relabel,
     ];
 
     /// The value of the `reason` label.
@@ -58,6 +78,11 @@ impl DropReason {
             Self::Refused => "refused",
             Self::Shutdown => "shutdown",
             Self::NotWritten => "not_written",
+            Self::TooOld => "too_old",
+            Self::SpoolFull => "spool_full",
+            Self::SpoolLost => "spool_lost",
+            Self::Killed => "killed",
+            Self::Relabel => "relabel",
         }
     }
 }
@@ -81,25 +106,75 @@ pub trait KernelCounters: Send + Sync {
 
 #[derive(Default)]
 struct State {
+    kernel: Option<Box<dyn KernelCounters>>,
+    /// Of kernel programs that have ended.
+    ended: KernelCounts,
     /// By CPU, the sequence number of the last record received.
     received: Vec<u64>,
     pending: u64,
     exported: u64,
     spooled: u64,
     dropped: [u64; DropReason::ALL.len()],
+    before: Before,
+}
+
+/// What agents before this one counted. Their exported, spooled and dropped samples are in this one's terms, but for
+/// reasons that only they or the kernel know.
+#[derive(Default)]
+struct Before {
+    taken: u64,
+    entered: u64,
+    dropped: BTreeMap<String, u64>,
+}
+
+impl State {
+    fn counts(&self) -> KernelCounts {
+        self.kernel.as_ref().map(|kernel| kernel.read()).unwrap_or_default()
+    }
 }
 
 /// The ledger of one agent.
 #[derive(Default)]
 pub struct Ledger {
-    kernel: OnceLock<Box<dyn KernelCounters>>,
     state: Mutex<State>,
 }
 
+impl std::fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ledger").finish_non_exhaustive()
+    }
+}
+
 impl Ledger {
-    /// Sets where the kernel's counters are read; the first call counts.
+    /// Sets where the kernel's counters are read. Those read before have ended, and all their records were received:
+    /// what they counted stays.
     pub fn set_kernel(&self, kernel: Box<dyn KernelCounters>) {
-        let _ = self.kernel.set(kernel);
+        let mut state = self.lock();
+        let last = state.counts();
+        state.ended.entered += last.entered;
+        state.ended.outcomes.iter_mut().zip(last.outcomes).for_each(|(sum, count)| *sum += count);
+        state.received.clear();
+        state.kernel = Some(kernel);
+    }
+
+    /// Goes on where an earlier agent's ledger ended. Of what it held then, `found` samples turned out to be in the
+    /// spool; the others are dropped{killed}. Of what it had in the spool, what is not there any more is
+    /// dropped{spool_lost}. `spooled` are all samples in the spool now; a [`Spooled`] stands for them.
+    pub fn restore(self: &Arc<Self>, last: &Snapshot, found: u64, spooled: u64) -> Spooled {
+        let mut state = self.lock();
+        state.before.taken += last.taken;
+        state.before.entered += last.entered;
+        state.exported += last.exported;
+        state.spooled += spooled;
+        state.dropped[DropReason::Killed as usize] += last.pending.saturating_sub(found);
+        state.dropped[DropReason::SpoolLost as usize] += last.spooled.saturating_sub(spooled.saturating_sub(found));
+        for (label, count) in &last.dropped {
+            match DropReason::ALL.into_iter().find(|reason| reason.label() == label) {
+                Some(reason) => state.dropped[reason as usize] += count,
+                None => *state.before.dropped.entry(label.clone().into_owned()).or_default() += count,
+            }
+        }
+        Spooled { ledger: Arc::clone(self), count: spooled }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -125,13 +200,13 @@ impl Ledger {
     pub fn snapshot(&self) -> Snapshot {
         let state = self.lock();
         // A record can be visible an instant before its counter is; the counter follows within nanoseconds.
-        let mut kernel = self.kernel_counts();
+        let mut kernel = state.counts();
         for _ in 0..1000 {
             if covers(&kernel.submitted, &state.received) {
                 break;
             }
             std::thread::yield_now();
-            kernel = self.kernel_counts();
+            kernel = state.counts();
         }
         let in_ring: u64 = kernel
             .submitted
@@ -139,24 +214,24 @@ impl Ledger {
             .enumerate()
             .map(|(cpu, &submitted)| submitted.saturating_sub(state.received.get(cpu).copied().unwrap_or(0)))
             .sum();
-        let mut dropped: Vec<(&'static str, u64)> = Outcome::ALL
-            .iter()
-            .filter(|outcome| **outcome != Outcome::Submitted)
-            .map(|&outcome| (outcome.label(), kernel.outcomes[outcome as usize]))
-            .collect();
-        dropped.extend(DropReason::ALL.iter().map(|&reason| (reason.label(), state.dropped[reason as usize])));
+        let outcomes = kernel.outcomes.iter().zip(state.ended.outcomes).map(|(now, ended)| now + ended);
+        let outcomes: Vec<u64> = outcomes.collect();
+        let mut before = state.before.dropped.clone();
+        let mut dropped: Vec<(Cow<'static, str>, u64)> = Vec::new();
+        for &outcome in Outcome::ALL.iter().filter(|outcome| **outcome != Outcome::Submitted) {
+            let label = outcome.label();
+            dropped.push((label.into(), outcomes[outcome as usize] + before.remove(label).unwrap_or(0)));
+        }
+        dropped.extend(DropReason::ALL.map(|reason| (reason.label().into(), state.dropped[reason as usize])));
+        dropped.extend(before.into_iter().map(|(label, count)| (label.into(), count)));
         Snapshot {
-            taken: kernel.outcomes.iter().sum(),
-            entered: kernel.entered,
+            taken: state.before.taken + outcomes.iter().sum::<u64>(),
+            entered: state.before.entered + state.ended.entered + kernel.entered,
             exported: state.exported,
             spooled: state.spooled,
             pending: in_ring + state.pending,
             dropped,
         }
-    }
-
-    fn kernel_counts(&self) -> KernelCounts {
-        self.kernel.get().map(|kernel| kernel.read()).unwrap_or_default()
     }
 }
 
@@ -220,6 +295,63 @@ impl Pending {
     }
 }
 
+impl Pending {
+    /// All of these are on disk.
+    pub fn spooled(mut self) -> Spooled {
+        let count = std::mem::take(&mut self.count);
+        let mut state = self.ledger.lock();
+        state.pending = state.pending.saturating_sub(count);
+        state.spooled += count;
+        drop(state);
+        Spooled { ledger: Arc::clone(&self.ledger), count }
+    }
+}
+
+/// Samples on disk. Let go without an end, they stay there: for the next agent.
+#[derive(Debug)]
+#[must_use = "samples on disk come to an end, or stay for the next agent"]
+pub struct Spooled {
+    ledger: Arc<Ledger>,
+    count: u64,
+}
+
+impl Spooled {
+    /// How many samples.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Hands `count` samples, at most all, to a new owner.
+    pub fn split(&mut self, count: u64) -> Self {
+        let count = count.min(self.count);
+        self.count -= count;
+        Self { ledger: Arc::clone(&self.ledger), count }
+    }
+
+    fn leave(&self, to: impl FnOnce(&mut State, u64)) {
+        let mut state = self.ledger.lock();
+        state.spooled = state.spooled.saturating_sub(self.count);
+        to(&mut state, self.count);
+    }
+
+    /// All of these reached their destination.
+    pub fn exported(self) {
+        self.leave(|state, count| state.exported += count);
+    }
+
+    /// All of these are lost, for this reason.
+    pub fn dropped(self, reason: DropReason) {
+        self.leave(|state, count| state.dropped[reason as usize] += count);
+    }
+
+    /// All of these are on their way again, and no longer on disk.
+    pub fn pending(self) -> Pending {
+        self.leave(|state, count| state.pending += count);
+        Pending { ledger: self.ledger, count: self.count }
+    }
+}
+
 impl Drop for Pending {
     fn drop(&mut self) {
         if self.count > 0 {
@@ -230,7 +362,7 @@ impl Drop for Pending {
 }
 
 /// All terms of the ledger at one moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// Samples taken by the kernel program.
     pub taken: u64,
@@ -243,7 +375,7 @@ pub struct Snapshot {
     /// Samples on their way.
     pub pending: u64,
     /// Samples lost, by reason; every reason is there.
-    pub dropped: Vec<(&'static str, u64)>,
+    pub dropped: Vec<(Cow<'static, str>, u64)>,
 }
 
 impl Snapshot {
@@ -332,5 +464,45 @@ mod tests {
         pending.recount(9);
         assert!(!ledger.snapshot().balances());
         pending.exported();
+    }
+
+    #[test]
+    fn goes_on_where_an_earlier_agent_was_killed() {
+        let last = Snapshot {
+            taken: 100,
+            entered: 100,
+            exported: 40,
+            spooled: 30,
+            pending: 20,
+            dropped: vec![("ring_full".into(), 3), ("refused".into(), 5), ("of_another_release".into(), 2)],
+        };
+        assert!(last.balances());
+        // Of the 20 pending ones a window of 12 came to disk; of the 30 on disk 4 are gone.
+        let ledger = Arc::new(Ledger::default());
+        let mut spooled = ledger.restore(&last, 12, 38);
+        ledger.set_kernel(Box::new(Fixed(KernelCounts { entered: 12, outcomes: [10, 2, 0], submitted: vec![6, 4] })));
+        let snapshot = ledger.snapshot();
+        assert!(snapshot.balances(), "{snapshot}");
+        let count = |snapshot: &Snapshot, label: &str| snapshot.dropped.iter().find(|(found, _)| found == label).unwrap().1;
+        assert_eq!((snapshot.taken, snapshot.exported, snapshot.spooled, snapshot.pending), (112, 40, 38, 10));
+        assert_eq!((count(&snapshot, "killed"), count(&snapshot, "spool_lost")), (8, 4));
+        assert_eq!((count(&snapshot, "ring_full"), count(&snapshot, "refused")), (5, 5));
+        assert_eq!(count(&snapshot, "of_another_release"), 2);
+        spooled.split(8).exported();
+        spooled.split(10).dropped(DropReason::TooOld);
+        spooled.split(5).pending().dropped(DropReason::Refused);
+        let snapshot = ledger.snapshot();
+        assert!(snapshot.balances(), "{snapshot}");
+        assert_eq!((snapshot.exported, snapshot.spooled), (48, 15));
+    }
+
+    #[test]
+    fn kernel_programs_that_ended_stay_counted() {
+        let ledger = ledger();
+        ledger.receive(&[(0, 6), (1, 4)], 10).exported();
+        ledger.set_kernel(Box::new(Fixed(KernelCounts { entered: 3, outcomes: [2, 1, 0], submitted: vec![2, 0] })));
+        let snapshot = ledger.snapshot();
+        assert_eq!((snapshot.taken, snapshot.entered, snapshot.pending), (15, 15, 2));
+        assert!(snapshot.balances(), "{snapshot}");
     }
 }

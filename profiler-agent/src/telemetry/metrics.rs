@@ -128,7 +128,7 @@ mod tests {
         metrics.add(Metric::ExportRequests, "accepted", 3);
         metrics.set(Metric::MapUsed, "ring", 0.5);
         let ledger =
-            Snapshot { taken: 3, entered: 3, exported: 1, spooled: 0, pending: 0, dropped: vec![("ring_full", 2)] };
+            Snapshot { taken: 3, entered: 3, exported: 1, spooled: 0, pending: 0, dropped: vec![("ring_full".into(), 2)] };
         let text = metrics.render(&ledger);
         assert!(text.contains("\nprofiler_export_requests_total{outcome=\"accepted\"} 3\n"));
         assert!(text.contains("\nprofiler_map_used_ratio{map=\"ring\"} 0.5\n"));
