@@ -25,6 +25,7 @@ pub mod profile;
 pub mod recording;
 pub mod run;
 pub mod session;
+pub mod spool;
 pub mod symbolize;
 pub mod telemetry;
 pub mod unwind;

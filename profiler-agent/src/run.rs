@@ -102,7 +102,7 @@ fn exporter(config: &RunConfig, metrics: &Arc<Metrics>) -> anyhow::Result<Option
     if config.export.endpoints.is_empty() {
         return Ok(None);
     }
-    Ok(Some(Arc::new(Exporter::start(config.export.clone(), Arc::clone(metrics))?)))
+    Ok(Some(Arc::new(Exporter::start(&config.export, Arc::clone(metrics), None)?)))
 }
 
 fn debuginfod(config: &RunConfig, metrics: &Arc<Metrics>) -> anyhow::Result<Option<Arc<Debuginfod>>> {
@@ -157,7 +157,7 @@ impl Destination {
             }
             sent.push((part, share));
         }
-        exporter.send(sent);
+        exporter.send(sent, None);
     }
 }
 

@@ -1,28 +1,35 @@
 //! Sends parts to OTLP endpoints.
 //!
 //! Input: parts of the otlp stage, each with its samples in the ledger. Output: requests over gRPC or HTTP.
-//! Invariants: [`Exporter::send`] never waits; what waits for an endpoint is bounded in encoded bytes and the oldest
-//! goes first; a part is sent again only when it was certainly not taken, or, counted and with the same profile id,
-//! when that is unknown; every part ends in the ledger, however the agent stops.
+//! Invariants: [`Exporter::send`] never waits; what waits for an endpoint is in the spool, or bounded in encoded bytes,
+//! and the oldest goes first; a part is sent again only when it was certainly not taken, or, counted and with the same
+//! profile id, when that is unknown; every part ends in the ledger or stays in the spool, however the agent stops.
 
 mod backlog;
 mod backoff;
 mod config;
+mod entry;
 mod grpc;
 mod http;
 mod link;
 mod outcome;
+mod pace;
+mod receipt;
 mod request_headers;
 mod seldom;
 mod sender;
 mod tls;
 
 pub use config::{Auth, BadEndpoint, Endpoint, ExportConfig, Protocol};
+pub use receipt::WhenAccepted;
 pub(crate) use tls::client_tls;
 
 use crate::otlp::Part;
+use crate::spool::{Found, Kept, Spool, StoredPart};
 use crate::telemetry::ledger::Pending;
 use crate::telemetry::metrics::Metrics;
+use entry::{Entry, encoded};
+use receipt::Receipt;
 use sender::Sender;
 use std::sync::Arc;
 use std::time::Instant;
@@ -41,11 +48,12 @@ pub struct Status {
     pub backlog_bytes: usize,
 }
 
-/// Keeps parts until an endpoint has taken them. Let go without [`Exporter::drain`], what it holds is
+/// Keeps parts until an endpoint has taken them. Let go without [`Exporter::drain`], what it holds in memory is
 /// dropped{shutdown}.
 #[derive(Debug)]
 pub struct Exporter {
     sender: Arc<Sender>,
+    spool: Option<Spool>,
     workers: JoinSet<()>,
 }
 
@@ -54,19 +62,49 @@ impl Exporter {
     ///
     /// # Errors
     /// There is no endpoint, or a tenant or header cannot be sent.
-    pub fn start(config: ExportConfig, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
-        let concurrency = config.concurrency.max(1);
+    pub fn start(config: &ExportConfig, metrics: Arc<Metrics>, spool: Option<Spool>) -> anyhow::Result<Self> {
         let sender = Arc::new(Sender::new(config, metrics)?);
         let mut workers = JoinSet::new();
-        for _ in 0..concurrency {
+        for _ in 0..config.concurrency.max(1) {
             workers.spawn(Arc::clone(&sender).work());
         }
-        Ok(Self { sender, workers })
+        Ok(Self { sender, spool, workers })
     }
 
-    /// Takes parts over; returns at once.
-    pub fn send(&self, parts: Vec<(Part, Pending)>) {
-        self.sender.push(parts);
+    /// Replays what an earlier agent left in the spool.
+    pub fn replay(&self, mut left: Found) {
+        let Some(spool) = &self.spool else { return };
+        let entry = |part: &StoredPart| Entry::on_disk(spool, part, left.spooled.split(part.samples), None);
+        let entries = left.parts.iter().map(entry).collect();
+        self.sender.push_back(entries);
+    }
+
+    /// From the next try on, parts go where this says.
+    ///
+    /// # Errors
+    /// There is no endpoint, or a tenant or header cannot be sent: everything stays as it is.
+    pub fn redirect(&self, config: &ExportConfig) -> anyhow::Result<()> {
+        self.sender.redirect(config)
+    }
+
+    /// Takes the parts of a window over, into the spool if there is one; returns at once. `accepted` is called when
+    /// endpoints have taken all of them.
+    pub fn send(&self, parts: Vec<(Part, Pending)>, accepted: Option<WhenAccepted>) {
+        let parts = parts.into_iter().map(|(part, pending)| (encoded(&part), pending));
+        let receipt = accepted.map(Receipt::new);
+        let Some(spool) = &self.spool else {
+            let entries = parts.map(|(part, pending)| Entry::in_memory(part, pending, receipt.clone()));
+            return self.sender.push(entries.collect());
+        };
+        let (sender, own) = (Arc::clone(&self.sender), spool.clone());
+        spool.append(parts.collect(), move |spooling| {
+            let entries = spooling.parts.into_iter().map(|kept| match kept {
+                Kept::Disk(part, spooled) => Entry::on_disk(&own, &part, spooled, receipt.clone()),
+                Kept::Memory(part, pending) => Entry::in_memory(part, pending, receipt.clone()),
+            });
+            sender.push(entries.collect());
+            sender.evicted(&spooling.evicted);
+        });
     }
 
     /// How exporting goes.
@@ -75,7 +113,8 @@ impl Exporter {
         self.sender.status()
     }
 
-    /// Tries what is left once more; what is not accepted then, or not before `deadline`, is dropped{shutdown}.
+    /// Tries what is left once more, but for the backlog in the spool; what is not accepted then, or not before
+    /// `deadline`, stays in the spool or is dropped{shutdown}.
     pub async fn drain(mut self, deadline: Instant) {
         self.sender.close();
         let workers = async { while self.workers.join_next().await.is_some() {} };

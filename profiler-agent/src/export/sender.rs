@@ -1,33 +1,75 @@
 //! The workers: take the oldest part that is due, send it, do what its outcome asks for.
 
 use super::Status;
-use super::backlog::{Backlog, Entry, Next};
+use super::backlog::{Backlog, Kind, Next, in_memory};
 use super::backoff::with_hint;
 use super::config::ExportConfig;
+use super::entry::Entry;
 use super::link::{Attempt, Link, bounded};
 use super::outcome::Outcome;
 use super::request_headers::RequestHeaders;
 use super::seldom::Seldom;
+use crate::host::unix_ns;
 use crate::otlp::{Part, halve};
-use crate::telemetry::ledger::{DropReason, Pending};
+use crate::spool::PartId;
+use crate::telemetry::ledger::DropReason;
 use crate::telemetry::metrics::{Metric, Metrics};
+use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
 use prost::Message;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
-/// Answers other than yes for longer than this are a no: Pyroscope takes nothing older than an hour.
-const GIVE_UP: Duration = Duration::from_secs(3600);
 /// A part put off this often may be larger than the burst its tenant is allowed: smaller ones get through.
 const SPLIT_AFTER: u32 = 6;
 /// Parts below this are not split for being put off.
 const MIN_SPLIT_BYTES: usize = 64 * 1024;
 
+/// Where parts go and with which headers.
 #[derive(Debug)]
-pub(super) struct Sender {
+struct Route {
     links: Vec<Link>,
     headers: RequestHeaders,
+}
+
+impl Route {
+    fn new(config: &ExportConfig) -> anyhow::Result<Self> {
+        anyhow::ensure!(!config.endpoints.is_empty(), "no endpoint to export to");
+        let links = config.endpoints.iter().map(|endpoint| Link::new(endpoint.clone(), config));
+        Ok(Self { links: links.collect::<anyhow::Result<_>>()?, headers: RequestHeaders::new(config)? })
+    }
+
+    /// When the first endpoint may be tried again, if none may now.
+    fn closed_until(&self, now: Instant) -> Option<Instant> {
+        let closed = self.links.iter().map(|link| link.closed_until(now));
+        // None is an endpoint that is open, and the least.
+        closed.min().flatten()
+    }
+
+    /// One try: the first endpoint that can be reached; none when all are waited for.
+    async fn attempt(&self, body: &Bytes, last: bool) -> Option<Attempt> {
+        let headers = match self.headers.read() {
+            Ok(headers) => headers,
+            Err(error) => return Some(Attempt::NotSent(bounded(&format!("{error:#}")))),
+        };
+        let mut unreached = None;
+        for link in &self.links {
+            if !last && !link.claim(Instant::now()) {
+                continue;
+            }
+            match link.send(body.clone(), headers.clone()).await {
+                attempt @ Attempt::NotReached(_) => unreached = Some(attempt),
+                attempt => return Some(attempt),
+            }
+        }
+        unreached
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Sender {
+    route: Mutex<Arc<Route>>,
     metrics: Arc<Metrics>,
     backlog: Mutex<Backlog>,
     /// Something in the backlog changed, or an endpoint can be reached.
@@ -37,12 +79,9 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    pub(super) fn new(config: ExportConfig, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
-        anyhow::ensure!(!config.endpoints.is_empty(), "no endpoint to export to");
-        let links = config.endpoints.iter().map(|endpoint| Link::new(endpoint.clone(), &config));
+    pub(super) fn new(config: &ExportConfig, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
         Ok(Self {
-            links: links.collect::<anyhow::Result<_>>()?,
-            headers: RequestHeaders::new(&config)?,
+            route: Mutex::new(Arc::new(Route::new(config)?)),
             metrics,
             backlog: Mutex::new(Backlog::new(config.max_backlog_bytes)),
             changed: Notify::new(),
@@ -51,15 +90,47 @@ impl Sender {
         })
     }
 
+    /// From the next try on, parts go where this says.
+    pub(super) fn redirect(&self, config: &ExportConfig) -> anyhow::Result<()> {
+        *self.route.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(Route::new(config)?);
+        self.changed.notify_waiters();
+        Ok(())
+    }
+
+    fn route(&self) -> Arc<Route> {
+        Arc::clone(&self.route.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     fn backlog(&self) -> MutexGuard<'_, Backlog> {
         self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn push(&self, parts: Vec<(Part, Pending)>) {
-        // One lock per part: encoding takes milliseconds, and workers settle meanwhile.
-        let evicted = parts.into_iter().map(|(part, pending)| self.backlog().push(&part, pending)).sum();
+    /// Takes live parts in.
+    pub(super) fn push(&self, entries: Vec<Entry>) {
+        let mut backlog = self.backlog();
+        let evicted = entries.into_iter().map(|entry| backlog.push(entry)).sum();
+        drop(backlog);
         self.say_evicted(evicted);
         self.changed.notify_waiters();
+    }
+
+    /// Takes in what an earlier agent left behind.
+    pub(super) fn push_back(&self, entries: Vec<Entry>) {
+        let mut backlog = self.backlog();
+        let evicted = entries.into_iter().map(|entry| backlog.push_back(entry)).sum();
+        drop(backlog);
+        self.say_evicted(evicted);
+        self.changed.notify_waiters();
+    }
+
+    /// The spool has no room for these any more.
+    pub(super) fn evicted(&self, ids: &[PartId]) {
+        if !ids.is_empty() {
+            self.backlog().evicted(ids);
+            if self.seldom.allows("spool full") {
+                tracing::error!(parts = ids.len(), "spool full, the oldest parts are dropped");
+            }
+        }
     }
 
     pub(super) fn status(&self) -> Status {
@@ -79,26 +150,23 @@ impl Sender {
 
     /// Sends parts until the backlog is closed and empty.
     pub(super) async fn work(self: Arc<Self>) {
-        while let Some(entry) = self.next().await {
-            let bytes = entry.body.len();
-            let again = match self.attempt(&entry).await {
-                Some(attempt) => self.conclude(entry, attempt),
-                None => vec![entry],
-            };
-            let evicted = self.backlog().settle(bytes, again);
+        while let Some((entry, kind)) = self.next().await {
+            let bytes = in_memory(&entry);
+            let again = self.send(entry, kind).await;
+            let evicted = self.backlog().settle(kind, bytes, again);
             self.say_evicted(evicted);
             self.changed.notify_waiters();
         }
     }
 
-    async fn next(&self) -> Option<Entry> {
+    async fn next(&self) -> Option<(Entry, Kind)> {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
             let now = Instant::now();
-            let until = match self.backlog().next(now, self.closed_until(now)) {
-                Next::Send(entry) => return Some(entry),
+            let until = match self.backlog().next(now, unix_ns(), self.route().closed_until(now)) {
+                Next::Send(entry, kind) => return Some((entry, kind)),
                 Next::Finished => return None,
                 Next::Wait(until) => until,
             };
@@ -111,60 +179,54 @@ impl Sender {
         }
     }
 
-    /// When the first endpoint may be tried again, if none may now.
-    fn closed_until(&self, now: Instant) -> Option<Instant> {
-        let closed = self.links.iter().map(|link| link.closed_until(now));
-        // None is an endpoint that is open, and the least.
-        closed.min().flatten()
-    }
-
-    /// One try: the first endpoint that can be reached; none when all are waited for.
-    async fn attempt(&self, entry: &Entry) -> Option<Attempt> {
-        let headers = match self.headers.read() {
-            Ok(headers) => headers,
-            Err(error) => return Some(Attempt::NotSent(bounded(&format!("{error:#}")))),
+    /// One try; what is to be sent again.
+    async fn send(&self, mut entry: Entry, kind: Kind) -> Vec<Entry> {
+        let body = match entry.body().await {
+            Ok(body) => body,
+            Err(reason) => {
+                entry.dropped(reason);
+                return Vec::new();
+            }
         };
-        let mut unreached = None;
-        for link in &self.links {
-            if !entry.last && !link.claim(Instant::now()) {
-                continue;
-            }
-            match link.send(entry.body.clone(), headers.clone()).await {
-                attempt @ Attempt::NotReached(_) => unreached = Some(attempt),
-                attempt => return Some(attempt),
-            }
-        }
-        unreached
+        entry.sending(&self.metrics);
+        let attempt = self.route().attempt(&body, entry.last).await;
+        entry.answered();
+        let mut again = match attempt {
+            Some(attempt) => self.conclude(entry, kind, attempt, &body).await,
+            None => vec![entry],
+        };
+        again.iter_mut().for_each(Entry::release);
+        again
     }
 
     /// Ends the part, or gives back what is to be sent again.
-    fn conclude(&self, mut entry: Entry, attempt: Attempt) -> Vec<Entry> {
+    async fn conclude(&self, entry: Entry, kind: Kind, attempt: Attempt, body: &Bytes) -> Vec<Entry> {
         let (outcome, message) = match attempt {
             Attempt::NotReached(message) => return self.unreached(entry, message),
             Attempt::NotSent(message) => (Outcome::Retry { after: None }, message),
-            Attempt::Answered(outcome, message) => {
-                if std::mem::take(&mut entry.ambiguous) {
-                    self.metrics.add(Metric::ExportAmbiguous, "", 1);
-                }
-                (outcome, message)
-            }
+            Attempt::Answered(outcome, message) => (outcome, message),
         };
         self.metrics.add(Metric::ExportRequests, outcome.label(), 1);
         match outcome {
             Outcome::Accepted { rejected } => {
+                if kind == Kind::Replay {
+                    self.backlog().pace().taken();
+                }
                 self.accepted(entry, rejected, message);
                 Vec::new()
             }
-            Outcome::TooLarge => self.split(entry, message),
+            Outcome::TooLarge => self.split(entry, body, message).await,
             Outcome::Refused => self.refuse(entry, message),
             Outcome::Retry { after } => {
-                if entry.answers >= SPLIT_AFTER && entry.body.len() >= MIN_SPLIT_BYTES {
-                    return self.split(entry, message);
+                self.backlog().pace().slow_down();
+                if entry.answers >= SPLIT_AFTER && entry.bytes >= MIN_SPLIT_BYTES {
+                    return self.split(entry, body, message).await;
                 }
                 self.again(entry, after, message)
             }
             Outcome::Ambiguous { after } => {
-                entry.ambiguous = true;
+                // The server may keep it whatever becomes of it here.
+                self.metrics.add(Metric::ExportAmbiguous, "", entry.samples);
                 self.again(entry, after, message)
             }
         }
@@ -188,37 +250,39 @@ impl Sender {
         status.last_error = None;
     }
 
-    fn unreached(&self, entry: Entry, message: String) -> Vec<Entry> {
+    fn unreached(&self, mut entry: Entry, message: String) -> Vec<Entry> {
+        entry.live = false;
         self.metrics.add(Metric::ExportRequests, "unreachable", 1);
         self.fail(message);
         self.unless_last(entry)
     }
 
     fn again(&self, mut entry: Entry, after: Option<Duration>, message: String) -> Vec<Entry> {
-        if entry.born.elapsed() > GIVE_UP {
-            return self.refuse(entry, message);
-        }
         if self.seldom.allows(&message) {
             tracing::warn!(reason = message, "export failed, tries again");
         }
         self.fail(message);
+        entry.live = false;
         entry.not_before = Some(Instant::now() + with_hint(entry.answers, after));
         entry.answers = entry.answers.saturating_add(1);
         self.unless_last(entry)
     }
 
     fn unless_last(&self, entry: Entry) -> Vec<Entry> {
-        if entry.last {
-            entry.dropped(DropReason::Shutdown);
-            return Vec::new();
+        match (entry.last, entry.disk_id()) {
+            (false, _) => vec![entry],
+            (true, None) => {
+                entry.dropped(DropReason::Shutdown);
+                Vec::new()
+            }
+            (true, Some(_)) => Vec::new(),
         }
-        vec![entry]
     }
 
-    fn split(&self, entry: Entry, message: String) -> Vec<Entry> {
-        let request = ExportProfilesServiceRequest::decode(entry.body.clone()).unwrap_or_default();
+    async fn split(&self, entry: Entry, body: &Bytes, message: String) -> Vec<Entry> {
+        let request = ExportProfilesServiceRequest::decode(body.clone()).unwrap_or_default();
         match halve(&request) {
-            Some(halves) => entry.split(halves.map(Part::from)),
+            Some(halves) => entry.split(halves.map(Part::from)).await,
             None => self.refuse(entry, message),
         }
     }

@@ -5,6 +5,7 @@ use super::request_headers::read_file;
 use anyhow::Context;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use rustls::{ClientConfig, RootCertStore, crypto};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -16,8 +17,9 @@ pub(super) struct TlsFiles {
     client: Option<(PathBuf, PathBuf)>,
 }
 
-/// When the files were last written: a client with an older stamp is made anew.
-pub(super) type Stamp = Vec<Option<SystemTime>>;
+/// Which files they are, and when they were last written: a client with another stamp is made anew. Times alone are as
+/// coarse as the kernel's tick.
+pub(super) type Stamp = Vec<Option<(u64, u64, SystemTime)>>;
 
 impl TlsFiles {
     pub(super) fn new(config: &ExportConfig) -> anyhow::Result<Self> {
@@ -32,7 +34,11 @@ impl TlsFiles {
     pub(super) fn stamp(&self) -> Stamp {
         let client = self.client.iter().flat_map(|(cert, key)| [cert, key]);
         let files = self.ca.iter().chain(client);
-        files.map(|file| std::fs::metadata(file).and_then(|found| found.modified()).ok()).collect()
+        let stamp = |file: &PathBuf| {
+            let found = std::fs::metadata(file).ok()?;
+            Some((found.ino(), found.len(), found.modified().ok()?))
+        };
+        files.map(stamp).collect()
     }
 
     /// For gRPC: the public authorities and the user's.

@@ -47,6 +47,16 @@ pub struct Part {
     pub samples: u64,
 }
 
+impl Part {
+    /// Start and end of its profile in Unix nanoseconds.
+    #[must_use]
+    pub fn span_unix_ns(&self) -> (u64, u64) {
+        let profile = split::profile(&self.request);
+        let span = profile.map(|profile| (profile.time_unix_nano, profile.duration_nano)).unwrap_or_default();
+        (span.0, span.0.saturating_add(span.1))
+    }
+}
+
 impl From<ExportProfilesServiceRequest> for Part {
     fn from(request: ExportProfilesServiceRequest) -> Self {
         let samples = sample_count(&request);

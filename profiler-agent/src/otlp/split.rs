@@ -53,7 +53,7 @@ fn shrink(mut whole: ExportProfilesServiceRequest, max_bytes: usize) -> ExportPr
     whole
 }
 
-fn profile(request: &ExportProfilesServiceRequest) -> Option<&proto::Profile> {
+pub(super) fn profile(request: &ExportProfilesServiceRequest) -> Option<&proto::Profile> {
     request.resource_profiles.first()?.scope_profiles.first()?.profiles.first()
 }
 

@@ -32,7 +32,10 @@ metrics! {
     DebugInfoRefused = "profiler_debug_info_refused_total" "counter" "reason", "Files and units of debug info that could not be used.";
     DebugInfoPostponed = "profiler_debug_info_postponed_total" "counter" "", "Addresses named without debug info because the window's time for it was over.";
     ExportRequests = "profiler_export_requests_total" "counter" "outcome", "Export requests by outcome.";
-    ExportAmbiguous = "profiler_export_ambiguous_total" "counter" "", "Requests sent again because it was unknown whether the server took them.";
+    ExportAmbiguous = "profiler_export_ambiguous_total" "counter" "", "Samples in requests without a known end: the server may hold them though they are sent again or dropped.";
+    SpoolBytes = "profiler_spool_bytes" "gauge" "", "Window files in the spool.";
+    SpoolErrors = "profiler_spool_errors_total" "counter" "operation", "What the spool could not do, and records and files that it found damaged or not readable.";
+    GapSeconds = "profiler_gap_seconds_total" "counter" "", "Time without a running agent, over the life of the spool.";
     DebuginfodRequests = "profiler_debuginfod_requests_total" "counter" "outcome", "Build IDs asked for at debuginfod servers, by outcome.";
     BpfRunSeconds = "profiler_bpf_run_seconds_total" "counter" "", "Time the kernel programs took, by their own clock.";
     MapUsed = "profiler_map_used_ratio" "gauge" "map", "Share of a BPF map in use.";

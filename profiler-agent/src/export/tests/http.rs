@@ -88,7 +88,7 @@ async fn every_class_of_answer() {
         (|_, _| partial(1), "rejected", 1, 0.0),
         (|_, _| partial(0), "exported", 1, 0.0),
         (|n, _| if n == 0 { status(500, "resource_exhausted") } else { status(200, "") }, "exported", 2, 0.0),
-        (|n, _| if n == 0 { status(502, "bad gateway") } else { status(200, "") }, "exported", 2, 1.0),
+        (|n, _| if n == 0 { status(502, "bad gateway") } else { status(200, "") }, "exported", 2, 4.0),
         (|_, r| if stacks(r) > 2 { status(413, "") } else { status(200, "not protobuf") }, "exported", 3, 0.0),
     ];
     for (script, end, requests, ambiguous) in cases {

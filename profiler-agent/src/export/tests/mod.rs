@@ -22,7 +22,7 @@ fn part(service: &str, stacks: u32) -> Part {
     let location = |n| Location { mapping: 0, address: 4096 + u64::from(n), kind: FrameKind::Native, lines: line(n) };
     let function = |n| Function { name: format!("f{n}").into(), system_name: "".into(), file: "".into() };
     let profile = Profile {
-        start_unix_ns: 1,
+        start_unix_ns: crate::host::unix_ns(),
         duration_ns: 1,
         period_ns: 1,
         mappings: vec![Mapping { path: "/demo".into(), build_id: "".into() }],
@@ -56,7 +56,7 @@ struct Bench {
 impl Bench {
     fn start(config: ExportConfig, parts: Vec<Part>) -> Self {
         let metrics = Arc::new(Metrics::default());
-        let exporter = Exporter::start(config, Arc::clone(&metrics)).unwrap();
+        let exporter = Exporter::start(&config, Arc::clone(&metrics), None).unwrap();
         let total = parts.iter().map(|part| part.samples).sum();
         let ledger = Arc::new(Ledger::default());
         ledger.set_kernel(Box::new(Fixed(total)));
@@ -65,7 +65,7 @@ impl Bench {
             let share = pending.split(part.samples);
             (part, share)
         });
-        exporter.send(parts.collect());
+        exporter.send(parts.collect(), None);
         Self { exporter, ledger, metrics }
     }
 

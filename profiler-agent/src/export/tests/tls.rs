@@ -158,6 +158,6 @@ async fn a_certificate_without_a_key_is_an_error_at_start() {
         cert_file: Some("cert.pem".into()),
         ..config(&["127.0.0.1:1".parse().unwrap()], Protocol::Grpc)
     };
-    let error = Exporter::start(config, Arc::default()).unwrap_err();
+    let error = Exporter::start(&config, Arc::default(), None).unwrap_err();
     assert!(error.to_string().contains("both a certificate file and a key file"));
 }
