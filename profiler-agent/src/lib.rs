@@ -3,6 +3,7 @@
 //! `bpf` (ring buffer) > `process` > `aggregate` > `symbolize` > `otlp` > `export`; `history` and `page` show the last
 //! hour, `output` writes files. `agent` and `recording` alone know the wiring.
 
+pub mod agent;
 pub mod aggregate;
 pub mod bpf;
 pub mod cli;
@@ -23,7 +24,6 @@ pub mod pipeline;
 pub mod process;
 pub mod profile;
 pub mod recording;
-pub mod run;
 pub mod session;
 pub mod spool;
 pub mod symbolize;

@@ -92,6 +92,12 @@ impl Session {
         Ok(Self { reader, threads })
     }
 
+    /// Whether all stages go on.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.reader.is_alive() && !self.threads.iter().any(JoinHandle::is_finished)
+    }
+
     /// Ends sampling; every sample taken has gone to the sink when this returns.
     pub fn finish(self) {
         self.reader.stop();

@@ -5,7 +5,7 @@ use crate::config::{self, Settings, process_environment};
 use crate::exit::{self, Failure};
 use crate::output::Format;
 use crate::telemetry::log;
-use crate::{bpf, doctor, explain, recording, run};
+use crate::{agent, bpf, doctor, explain, recording};
 use anyhow::Context as _;
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -28,7 +28,7 @@ pub fn execute(verb: Verb) -> Result<u8, Failure> {
 fn run_agent(flags: &Flags<RUN>) -> Result<u8, Failure> {
     let config = config::run(&flags.0, &process_environment)?;
     log::start(config.sample.log);
-    run::run(config)?;
+    agent::run(config, &|| config::run(&flags.0, &process_environment))?;
     Ok(exit::OK)
 }
 

@@ -1,5 +1,6 @@
 //! What a server may answer, each class really sent, and what becomes of the samples.
 
+use profiler_tests::agent::Metrics;
 use profiler_tests::ledger::Shipping;
 use profiler_tests::stub::{Answer, Arrival, Code, Protocol, Status, busy_for, size_limit};
 use std::time::Duration;

@@ -60,6 +60,12 @@ impl Reader {
         Ok(Self { stop, thread })
     }
 
+    /// Whether it goes on.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        !self.thread.is_finished()
+    }
+
     /// Ends sampling, reads what is left, hands it on and closes the channel.
     pub fn stop(self) {
         self.stop.store(true, Ordering::Release);

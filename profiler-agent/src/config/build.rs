@@ -3,7 +3,7 @@
 use super::layer::{Environment, Item, Layer, Mistakes, Origin};
 use super::setting::{Arity, Command, DEFAULT_NAME_SOURCES, SETTINGS, Setting};
 use super::value::{self, Parsed};
-use super::{LogConfig, RecordConfig, RunConfig, SampleConfig, environment, file};
+use super::{LogConfig, RecordConfig, RunConfig, SampleConfig, SpoolConfig, environment, file};
 use crate::export::{Auth, ExportConfig};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -116,6 +116,10 @@ impl Settings {
         RunConfig {
             sample: self.sample(),
             export: self.export(),
+            spool: self.path("spool-dir").map(|folder| SpoolConfig {
+                folder,
+                max_bytes: self.one("spool-max-bytes", value::spool_bytes).unwrap_or(value::SPOOL_BYTES),
+            }),
             interval: self.one("interval", value::interval).unwrap_or(value::DEFAULT_INTERVAL),
             debuginfod: self.many("debuginfod", value::debuginfod),
             listen: self.one("listen", value::listen).flatten(),

@@ -32,7 +32,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// What `run` and `record` share.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SampleConfig {
     /// Samples per second and CPU.
     pub frequency: u32,
@@ -74,6 +74,8 @@ pub struct RunConfig {
     pub sample: SampleConfig,
     /// Where profiles go; without endpoints, to the page alone.
     pub export: ExportConfig,
+    /// Where windows wait on disk; none for memory alone.
+    pub spool: Option<SpoolConfig>,
     /// Length of a window.
     pub interval: Duration,
     /// Servers that are asked for debug info.
@@ -86,6 +88,33 @@ pub struct RunConfig {
     pub metrics_open: bool,
     /// Host names under which the page may be asked for, besides loopback's.
     pub allowed_hosts: Vec<String>,
+}
+
+impl RunConfig {
+    /// Whether sampling has to begin anew for the other.
+    #[must_use]
+    pub fn sampling_differs(&self, other: &Self) -> bool {
+        let of = |config: &Self| {
+            // Labels are put on when windows are sent, and the log is set up at the start.
+            let sample = SampleConfig {
+                labels: Vec::new(),
+                label_style: LabelStyle::default(),
+                log: self.sample.log,
+                ..config.sample.clone()
+            };
+            (sample, config.interval, config.debuginfod.clone())
+        };
+        of(self) != of(other)
+    }
+}
+
+/// Where windows wait on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpoolConfig {
+    /// The folder; made where there is none.
+    pub folder: PathBuf,
+    /// Bytes of windows at most.
+    pub max_bytes: u64,
 }
 
 /// `record`.

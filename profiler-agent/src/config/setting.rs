@@ -228,6 +228,24 @@ pub static SETTINGS: &[Setting] = &[
         ..Setting::PLAIN
     },
     Setting {
+        key: "spool-dir",
+        commands: RUN,
+        heading: Heading::Export,
+        value_name: "FOLDER",
+        help: "Keep windows here until an endpoint has them, across restarts",
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "spool-max-bytes",
+        commands: RUN,
+        heading: Heading::Export,
+        value_name: "BYTES",
+        default: "512MiB",
+        help: "Disk for them; the oldest go first",
+        check: |text| value::spool_bytes(text).map(drop),
+        ..Setting::PLAIN
+    },
+    Setting {
         key: "tenant",
         commands: RUN,
         heading: Heading::Export,

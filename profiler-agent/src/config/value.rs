@@ -274,6 +274,15 @@ pub(super) fn unwind_bytes(text: &str) -> Parsed<u64> {
     if (1 << 20..=4_u64 << 30).contains(&bytes) { Ok(bytes) } else { wrong("is out of range; 1MiB to 4GiB") }
 }
 
+/// Disk for windows that wait, unless told otherwise.
+pub(super) const SPOOL_BYTES: u64 = 512 << 20;
+
+/// Disk for windows that wait.
+pub(super) fn spool_bytes(text: &str) -> Parsed<u64> {
+    let bytes = bytes(text)?;
+    if (1 << 20..=1_u64 << 40).contains(&bytes) { Ok(bytes) } else { wrong("is out of range; 1MiB to 1024GiB") }
+}
+
 /// A number of bytes, with or without a unit of 1024.
 fn bytes(text: &str) -> Parsed<u64> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());

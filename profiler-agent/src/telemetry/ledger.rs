@@ -483,7 +483,8 @@ mod tests {
         ledger.set_kernel(Box::new(Fixed(KernelCounts { entered: 12, outcomes: [10, 2, 0], submitted: vec![6, 4] })));
         let snapshot = ledger.snapshot();
         assert!(snapshot.balances(), "{snapshot}");
-        let count = |snapshot: &Snapshot, label: &str| snapshot.dropped.iter().find(|(found, _)| found == label).unwrap().1;
+        let count =
+            |snapshot: &Snapshot, label: &str| snapshot.dropped.iter().find(|(found, _)| found == label).unwrap().1;
         assert_eq!((snapshot.taken, snapshot.exported, snapshot.spooled, snapshot.pending), (112, 40, 38, 10));
         assert_eq!((count(&snapshot, "killed"), count(&snapshot, "spool_lost")), (8, 4));
         assert_eq!((count(&snapshot, "ring_full"), count(&snapshot, "refused")), (5, 5));

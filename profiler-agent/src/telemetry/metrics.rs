@@ -46,6 +46,7 @@ metrics! {
     UnwindRows = "profiler_unwind_rows" "gauge" "", "Unwind rows loaded.";
     UnwindBytes = "profiler_unwind_bytes" "gauge" "", "Memory of the unwind rows.";
     HistoryBytes = "profiler_history_bytes" "gauge" "", "Memory of the last hour kept for the page.";
+    ConfigReloads = "profiler_config_reloads_total" "counter" "outcome", "Configurations read again on SIGHUP.";
     BuildInfo = "profiler_build_info" "gauge" "version", "Always 1; the label is the version.";
     ResidentBytes = "process_resident_memory_bytes" "gauge" "", "Resident memory of the agent.";
     CpuSeconds = "process_cpu_seconds_total" "counter" "", "CPU time of the agent.";
@@ -130,8 +131,14 @@ mod tests {
         let metrics = Metrics::default();
         metrics.add(Metric::ExportRequests, "accepted", 3);
         metrics.set(Metric::MapUsed, "ring", 0.5);
-        let ledger =
-            Snapshot { taken: 3, entered: 3, exported: 1, spooled: 0, pending: 0, dropped: vec![("ring_full".into(), 2)] };
+        let ledger = Snapshot {
+            taken: 3,
+            entered: 3,
+            exported: 1,
+            spooled: 0,
+            pending: 0,
+            dropped: vec![("ring_full".into(), 2)],
+        };
         let text = metrics.render(&ledger);
         assert!(text.contains("\nprofiler_export_requests_total{outcome=\"accepted\"} 3\n"));
         assert!(text.contains("\nprofiler_map_used_ratio{map=\"ring\"} 0.5\n"));

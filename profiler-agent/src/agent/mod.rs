@@ -1,0 +1,148 @@
+//! `run`: continuous profiling until SIGTERM or SIGINT; then what is left is sent or stays in the spool, and the ledger
+//! is logged.
+//!
+//! Three kinds of threads: the main thread, which starts sampling, reloads and ends it; those of the session, which read
+//! other processes; and the network's, which runs the exporter, the page and the signals. They are confined in different
+//! ways, and what a thread may do its children may: hence sessions are started by the main thread alone.
+
+mod destination;
+mod network;
+mod orders;
+mod page_state;
+mod supervisor;
+
+use crate::bpf;
+use crate::config::{Mistakes, RunConfig};
+use crate::doctor;
+use crate::exit::Failure;
+use crate::export::Exporter;
+use crate::history::History;
+use crate::process::Naming;
+use crate::session::{Session, SessionOptions};
+use crate::spool::{Found, Keeper};
+use crate::symbolize::{Debuginfod, DebuginfodOptions};
+use crate::telemetry::ledger::Ledger;
+use crate::telemetry::metrics::{Metric, Metrics};
+use crate::telemetry::readiness::Flow;
+use anyhow::Context as _;
+use destination::{Destination, Shape};
+use network::Network;
+use std::sync::{Arc, RwLock};
+use std::time::Instant;
+use supervisor::Supervisor;
+use tokio::net::TcpListener;
+
+/// Reads the configuration again.
+pub type Reread<'a> = &'a dyn Fn() -> Result<RunConfig, Mistakes>;
+
+/// Profiles until told to stop.
+///
+/// # Errors
+/// Exit code 77 for what this host or its privileges lack; 1 for an address, a token or a spool that cannot be used.
+pub fn run(config: RunConfig, reread: Reread<'_>) -> Result<(), Failure> {
+    doctor::require()?;
+    start(config, reread).map_err(Failure::from)
+}
+
+/// What all parts of the agent share.
+#[derive(Clone)]
+struct Shared {
+    ledger: Arc<Ledger>,
+    metrics: Arc<Metrics>,
+    history: Arc<History>,
+    flow: Arc<Flow>,
+}
+
+fn start(config: RunConfig, reread: Reread<'_>) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let shared = Shared {
+        ledger: Arc::default(),
+        metrics: Arc::default(),
+        history: Arc::default(),
+        flow: Arc::new(Flow::new(config.interval)),
+    };
+    shared.metrics.set(Metric::BuildInfo, env!("CARGO_PKG_VERSION"), 1.0);
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
+    let entered = runtime.enter();
+    let listener = runtime.block_on(listen(&config))?;
+    let token = config.page_token_file.as_deref().map(page_state::token).transpose()?;
+    let (keeper, found) = keeper(&config, &shared)?.unzip();
+    let exporter = exporter(&config, &shared, keeper.as_ref(), found)?;
+    let (orders, ordered) = orders::channel().context("cannot handle signals")?;
+    let shape = Arc::new(RwLock::new(Shape::new(&config)));
+    let destination =
+        Destination { history: Arc::clone(&shared.history), exporter: exporter.clone(), shape: Arc::clone(&shape) };
+    let destination = Arc::new(destination);
+    let session = session(&config, &shared, &destination)?;
+    tracing::info!(frequency_hz = config.sample.frequency, "sampling every CPU");
+    if keeper.is_some() {
+        let gap_s = shared.metrics.get(Metric::GapSeconds, "") + started.elapsed().as_secs_f64();
+        shared.metrics.set(Metric::GapSeconds, "", gap_s);
+    }
+    let page = page_state::page_state(&config, &shared, exporter.as_ref(), token);
+    drop(entered);
+    let network = Network::start(runtime, listener, page, exporter, orders, &shared)?;
+    Supervisor { config, shared, shape, destination, session: Some(session), network, keeper }
+        .supervise(&ordered, reread)
+}
+
+async fn listen(config: &RunConfig) -> anyhow::Result<Option<TcpListener>> {
+    let Some(address) = config.listen else { return Ok(None) };
+    let listener = TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}: choose another address with --listen, or --listen off")
+    })?;
+    tracing::info!("the page is at http://{}/", listener.local_addr().unwrap_or(address));
+    Ok(Some(listener))
+}
+
+fn keeper(config: &RunConfig, shared: &Shared) -> anyhow::Result<Option<(Keeper, Found)>> {
+    let Some(spool) = &config.spool else { return Ok(None) };
+    let started = Keeper::start(&spool.folder, spool.max_bytes, &shared.ledger, &shared.metrics);
+    started.map(Some).with_context(|| format!("cannot use the spool in {}", spool.folder.display()))
+}
+
+fn exporter(
+    config: &RunConfig,
+    shared: &Shared,
+    keeper: Option<&Keeper>,
+    found: Option<Found>,
+) -> anyhow::Result<Option<Arc<Exporter>>> {
+    if config.export.endpoints.is_empty() {
+        return Ok(None);
+    }
+    let spool = keeper.map(Keeper::spool);
+    let exporter = Exporter::start(&config.export, Arc::clone(&shared.metrics), spool)?;
+    found.into_iter().for_each(|found| exporter.replay(found));
+    Ok(Some(Arc::new(exporter)))
+}
+
+/// Starts sampling as configured.
+fn session(config: &RunConfig, shared: &Shared, destination: &Arc<Destination>) -> anyhow::Result<Session> {
+    let destination = Arc::clone(destination);
+    let options = session_options(config, &shared.metrics)?;
+    Session::start(options, &shared.ledger, &shared.metrics, move |profile, pending| {
+        destination.take(&profile, pending)
+    })
+}
+
+fn session_options(config: &RunConfig, metrics: &Arc<Metrics>) -> anyhow::Result<SessionOptions> {
+    Ok(SessionOptions {
+        sampling: bpf::Options::new(&config.sample),
+        interval: Some(config.interval),
+        naming: Naming::new(config.sample.service_name_from.clone()),
+        debuginfod: debuginfod(config, metrics)?,
+    })
+}
+
+fn debuginfod(config: &RunConfig, metrics: &Arc<Metrics>) -> anyhow::Result<Option<Arc<Debuginfod>>> {
+    if config.debuginfod.is_empty() {
+        return Ok(None);
+    }
+    let options = DebuginfodOptions {
+        urls: config.debuginfod.clone(),
+        ca_file: config.export.ca_file.clone(),
+        folder: DebuginfodOptions::default_folder(),
+    };
+    Ok(Some(Arc::new(Debuginfod::start(&options, Arc::clone(metrics))?)))
+}
