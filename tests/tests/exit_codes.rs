@@ -151,7 +151,9 @@ fn bad_configuration_is_64_with_every_mistake_and_its_origin() {
     let file = folder.path().join("bad.toml");
     std::fs::write(&file, "frequency = 0\nno-such-key = 1\nendpoint = [\"localhost:4040\"]\n").unwrap();
     let path = file.to_str().unwrap();
-    let of_file = [&*format!("{path}:1"), "frequency", &*format!("{path}:2"), "no-such-key", &*format!("{path}:3")];
+    let place = |place: &str| format!("{path}:{place}");
+    let places = [place("1:13"), place("2:1"), place("3:13")];
+    let of_file = [&*places[0], "frequency", &places[1], "no-such-key", &places[2]];
     let run = end(agent().args(["run", "--config", path, "--label", "a"]).env("PROFILER_INTERVAL", "10ms"));
     run.with(64, &of_file).with(64, &["5 mistakes", "PROFILER_INTERVAL", "10ms", "--label"]);
     let check = ended(&["config", "check", path]);
@@ -193,8 +195,8 @@ fn config_show_names_origins_and_masks_secrets() {
         text.lines().find(|line| line.starts_with(&start)).unwrap_or_else(|| panic!("no {key}: {text}"))
     };
     for (key, value, origin) in [
-        ("frequency", "97", "good.toml:1"),
-        ("header", "X-Key", "good.toml:2"),
+        ("frequency", "97", "good.toml:1:13"),
+        ("header", "X-Key", "good.toml:2:22"),
         ("interval", "15s", "--interval"),
         ("tenant", "team-a", "PROFILER_TENANT"),
         ("endpoint", "https://p.example.com", "OTEL_EXPORTER_OTLP_ENDPOINT"),

@@ -18,7 +18,7 @@ pub(super) fn read_file(path: &Path, mistakes: &mut Mistakes) -> Layer {
     match content(path) {
         Ok(text) => parse(&text, &path.display().to_string(), mistakes),
         Err(error) => {
-            let origin = Origin::File { path: path.display().to_string(), line: 0 };
+            let origin = Origin::File { path: path.display().to_string(), line: 0, column: 0 };
             mistakes.add(origin, format!("cannot be read: {error}"));
             Layer::default()
         }
@@ -124,9 +124,10 @@ impl Reading<'_> {
     }
 
     fn origin(&self, span: &Range<usize>) -> Origin {
-        let before = self.text.as_bytes().get(..span.start).unwrap_or_default();
-        let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
-        Origin::File { path: self.path.to_owned(), line }
+        let before = &self.text[..self.text.floor_char_boundary(span.start)];
+        let line = 1 + before.matches('\n').count();
+        let column = 1 + before.rsplit('\n').next().unwrap_or_default().chars().count();
+        Origin::File { path: self.path.to_owned(), line, column }
     }
 
     fn mistake(&mut self, span: Range<usize>, text: String) {
@@ -199,30 +200,37 @@ mod tests {
         assert_eq!(texts(&layer, "service-name-from"), ["env", "exe"]);
         assert_eq!(texts(&layer, "label"), ["env=prod"]);
         assert_eq!(texts(&layer, "header"), ["a=1,2", "b=3"]);
-        assert_eq!(layer.items("header")[1].origin.to_string(), "p.toml:8");
+        assert_eq!(layer.items("header")[1].origin.to_string(), "p.toml:8:3");
     }
 
     #[test]
-    fn every_mistake_has_its_line() {
+    fn every_mistake_has_its_line_and_column() {
         let (_, mistakes) =
             read("frequencey = 97\n\nservice_name_from = \"exe\"\ninterval = []\nzebra = 1\nconfig = \"x\"\n");
         assert_eq!(
             mistakes,
             [
-                "p.toml:1: unknown key \"frequencey\"; did you mean frequency?",
-                "p.toml:3: unknown key \"service_name_from\"; did you mean service-name-from?",
-                "p.toml:4: interval: must be a string or a number",
-                "p.toml:5: unknown key \"zebra\"; `profiler-agent run --help` lists them",
-                "p.toml:6: unknown key \"config\"; `profiler-agent run --help` lists them",
+                "p.toml:1:1: unknown key \"frequencey\"; did you mean frequency?",
+                "p.toml:3:1: unknown key \"service_name_from\"; did you mean service-name-from?",
+                "p.toml:4:12: interval: must be a string or a number",
+                "p.toml:5:1: unknown key \"zebra\"; `profiler-agent run --help` lists them",
+                "p.toml:6:1: unknown key \"config\"; `profiler-agent run --help` lists them",
             ]
         );
     }
 
     #[test]
-    fn what_is_not_toml_is_a_mistake_with_a_line() {
+    fn what_is_not_toml_is_a_mistake_with_a_place() {
         let (_, mistakes) = read("frequency = 97\ninterval = \n");
         assert_eq!(mistakes.len(), 1, "{mistakes:?}");
-        assert!(mistakes[0].starts_with("p.toml:2: is not TOML: "), "{mistakes:?}");
+        assert!(mistakes[0].starts_with("p.toml:2:12: is not TOML: "), "{mistakes:?}");
         assert_eq!(read("frequency = 1\nfrequency = 2").1.len(), 1);
+    }
+
+    #[test]
+    fn columns_count_characters() {
+        let (_, mistakes) = read("label = { \"é\" = \"ü\", b = [] }\r\n\tzebra = 1\n");
+        assert!(mistakes[0].starts_with("p.toml:1:26: label b"), "{mistakes:?}");
+        assert!(mistakes[1].starts_with("p.toml:2:2: unknown key"), "{mistakes:?}");
     }
 }

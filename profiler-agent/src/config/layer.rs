@@ -10,12 +10,14 @@ use std::fmt;
 pub enum Origin {
     /// Nobody said anything.
     Default,
-    /// A line of the file, from 1.
+    /// A place in the file.
     File {
         /// The path as it was given.
         path: String,
         /// From 1; 0 for the file as a whole.
         line: usize,
+        /// In characters, from 1; 0 for the file as a whole.
+        column: usize,
     },
     /// An environment variable.
     Environment(String),
@@ -27,8 +29,8 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
-            Self::File { path, line: 0 } => f.write_str(path),
-            Self::File { path, line } => write!(f, "{path}:{line}"),
+            Self::File { path, line: 0, .. } => f.write_str(path),
+            Self::File { path, line, column } => write!(f, "{path}:{line}:{column}"),
             Self::Environment(name) => write!(f, "environment {name}"),
             Self::Flag(name) => write!(f, "flag --{name}"),
         }
@@ -107,12 +109,12 @@ impl Mistakes {
         self.0.push(Mistake { origin, text: text.into() });
     }
 
-    /// Those of the file first, in the order of its lines.
+    /// Those of the file first, in its order.
     #[must_use]
     pub fn in_order(mut self) -> Self {
         self.0.sort_by_key(|mistake| match mistake.origin {
-            Origin::File { line, .. } => line,
-            _ => usize::MAX,
+            Origin::File { line, column, .. } => (line, column),
+            _ => (usize::MAX, 0),
         });
         self
     }

@@ -95,9 +95,9 @@ fn every_mistake_of_every_layer_is_reported_at_once() {
     let given = [("config", path), ("frequency", "97"), ("key-file", "k.pem"), ("endpoint", "localhost:4040")];
     let found = mistakes(run_with(&given, &environment));
     let wanted = [
-        format!("{path}:1: frequency \"fast\" is no number; Hz per CPU from 1 to 10000"),
-        format!("{path}:2: unknown key \"intervall\"; did you mean interval?"),
-        format!("{path}:3: metrics-open \"3\" is no switch; true or false"),
+        format!("{path}:1:13: frequency \"fast\" is no number; Hz per CPU from 1 to 10000"),
+        format!("{path}:2:1: unknown key \"intervall\"; did you mean interval?"),
+        format!("{path}:3:16: metrics-open \"3\" is no switch; true or false"),
         "environment PROFILER_INTERVAL: interval \"10ms\" is too short; 1s to 1h".into(),
         "environment PROFILER_LABEL: label \"b\" has no =; KEY=VALUE".into(),
         "flag --endpoint: endpoint \"localhost:4040\" has no http:// or https:// in front; \
