@@ -1,7 +1,7 @@
 //! The agent: one folder per stage of the data's way.
 //!
-//! `bpf` (ring buffer) > `process` > `aggregate` > `symbolize` > `otlp` > `export`; `history` and `page` show the last
-//! hour, `output` writes files. `agent` and `recording` alone know the wiring.
+//! `bpf` (ring buffer) > `process` > `aggregate` > `symbolize` > `relabel` > `otlp` > `export`; `history` and `page` show
+//! the last hour, `output` writes files. `agent` and `recording` alone know the wiring.
 
 pub mod agent;
 pub mod aggregate;
@@ -24,6 +24,7 @@ pub mod pipeline;
 pub mod process;
 pub mod profile;
 pub mod recording;
+pub mod relabel;
 pub mod session;
 pub mod spool;
 pub mod symbolize;

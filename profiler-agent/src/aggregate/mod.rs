@@ -3,9 +3,11 @@
 //! Input: samples with resolved addresses, or profiles. Output: a [`Window`] of distinct stacks, or one profile.
 //! Invariant: counts are only ever added; what does not fit is dropped and counted.
 
+mod join;
 mod known;
 pub mod merge;
 mod window;
 
+pub use join::join_equal;
 pub use known::{KnownFrame, KnownFrames};
 pub use window::{Frame, Window, WindowProcess, WindowThread};

@@ -53,7 +53,7 @@ fn attribute(key: &str, value: &str) -> KeyValue {
 }
 
 /// A name of Prometheus: `[a-zA-Z_][a-zA-Z0-9_]*`.
-fn underscored(key: &str) -> Cow<'_, str> {
+pub(crate) fn underscored(key: &str) -> Cow<'_, str> {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let digit_first = key.starts_with(|c: char| c.is_ascii_digit());
     if key.chars().all(plain) && !digit_first {

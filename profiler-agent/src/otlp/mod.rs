@@ -19,6 +19,7 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub(crate) use labels::underscored;
 pub use split::halve;
 
 /// Encoded size of a part, below the 2 MB burst of a Pyroscope tenant: what exceeds a burst can never pass.
@@ -166,7 +167,7 @@ fn profile_id() -> Vec<u8> {
 }
 
 /// The longest prefix of at most `max_bytes` that ends at a character.
-fn clip(text: &str, max_bytes: usize) -> &str {
+pub(crate) fn clip(text: &str, max_bytes: usize) -> &str {
     &text[..text.floor_char_boundary(max_bytes)]
 }
 
