@@ -2,9 +2,11 @@
 
 use super::layer::{Environment, Item, Layer, Mistakes, Origin};
 use super::setting::{Arity, Command, DEFAULT_NAME_SOURCES, SETTINGS, Setting};
+use super::table::Table;
 use super::value::{self, Parsed};
-use super::{LogConfig, RecordConfig, RunConfig, SampleConfig, SpoolConfig, environment, file};
+use super::{LogConfig, RecordConfig, RunConfig, SampleConfig, SpoolConfig, environment, file, rules};
 use crate::export::{Auth, ExportConfig};
+use crate::relabel::Rules;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use tracing::Level;
@@ -42,6 +44,12 @@ impl Settings {
     #[must_use]
     pub fn items(&self, key: &str) -> &[Item] {
         self.layer.items(key)
+    }
+
+    /// Tables of the file.
+    #[must_use]
+    pub fn tables(&self) -> &[Table] {
+        self.layer.tables()
     }
 
     /// Hz when nobody says.
@@ -120,6 +128,9 @@ impl Settings {
                 folder,
                 max_bytes: self.one("spool-max-bytes", value::spool_bytes).unwrap_or(value::SPOOL_BYTES),
             }),
+            // Tables were checked: none has a mistake.
+            relabel: Rules::new(rules::relabel(&self.layer, &mut Mistakes::default())),
+            service_frequencies: rules::frequencies(&self.layer, &mut Mistakes::default()),
             interval: self.one("interval", value::interval).unwrap_or(value::DEFAULT_INTERVAL),
             debuginfod: self.many("debuginfod", value::debuginfod),
             listen: self.one("listen", value::listen).flatten(),
@@ -152,7 +163,7 @@ pub fn record(flags: &Layer, command: Vec<OsString>, environment: Environment<'_
     })
 }
 
-/// Checks every value of a layer on its own.
+/// Checks every value and every table of a layer on its own.
 pub(super) fn check(layer: &Layer, mistakes: &mut Mistakes) {
     // In the order of the help, not of the alphabet.
     for setting in SETTINGS {
@@ -164,6 +175,8 @@ pub(super) fn check(layer: &Layer, mistakes: &mut Mistakes) {
             }
         }
     }
+    rules::relabel(layer, mistakes);
+    rules::frequencies(layer, mistakes);
 }
 
 /// What single values cannot show.

@@ -1,7 +1,10 @@
 //! The configuration file: TOML, keys are the flags without their dashes.
 
 use super::layer::{Layer, Mistakes, Origin};
+use super::nearest::unknown;
 use super::setting::{Arity, SETTINGS, Setting};
+use super::table::{Field, Shape, TABLES, Table, TableKey, TableKind};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
 use std::ops::Range;
@@ -10,8 +13,6 @@ use toml::de::{DeTable, DeValue};
 
 /// A longer file is not a configuration.
 const MAX_FILE_BYTES: u64 = 1 << 20;
-/// Further apart, a suggestion is noise.
-const MAX_TYPOS: usize = 3;
 
 /// Settings of a file; what is wrong with its form goes to `mistakes`.
 pub(super) fn read_file(path: &Path, mistakes: &mut Mistakes) -> Layer {
@@ -72,11 +73,73 @@ impl Reading<'_> {
         let mut entries: Vec<_> = table.iter().collect();
         entries.sort_by_key(|(key, _)| key.span().start);
         for (key, value) in entries {
-            match Setting::named(key.get_ref()).filter(|setting| setting.in_file()) {
-                Some(setting) => self.value(setting, value.get_ref(), value.span()),
-                None => self.mistake(key.span(), unknown(key.get_ref())),
+            let setting = Setting::named(key.get_ref()).filter(|setting| setting.in_file());
+            let kind = TABLES.iter().find(|kind| kind.key == key.get_ref());
+            match (setting, kind) {
+                (Some(setting), _) => self.value(setting, value.get_ref(), value.span()),
+                (None, Some(kind)) => self.tables(kind, value.get_ref(), value.span()),
+                (None, None) => {
+                    let settings = SETTINGS.iter().filter(|setting| setting.in_file() && !setting.hidden);
+                    let known = settings.map(|setting| setting.key).chain(TABLES.iter().map(|kind| kind.key));
+                    self.mistake(key.span(), unknown(key.get_ref(), known, "`profiler-agent run --help` lists them"));
+                }
             }
         }
+    }
+
+    fn tables(&mut self, kind: &'static TableKind, value: &DeValue<'_>, span: Range<usize>) {
+        let DeValue::Array(items) = value else { return self.no_tables(kind, span) };
+        for item in items {
+            match item.get_ref() {
+                DeValue::Table(table) => self.fields(kind, table, &item.span()),
+                _ => self.no_tables(kind, item.span()),
+            }
+        }
+    }
+
+    fn no_tables(&mut self, kind: &TableKind, span: Range<usize>) {
+        self.mistake(span, format!("{0}: must be tables, each below [[{0}]]", kind.key));
+    }
+
+    fn fields(&mut self, kind: &'static TableKind, table: &DeTable<'_>, span: &Range<usize>) {
+        let mut fields = BTreeMap::new();
+        for (key, value) in table {
+            match kind.keys.iter().find(|known| known.key == key.get_ref()) {
+                Some(known) => {
+                    let texts = self.texts(kind, known, value.get_ref(), value.span());
+                    let origin = self.origin(&value.span());
+                    fields.insert(known.key, Field { texts, shape: known.shape, origin });
+                }
+                None => {
+                    let known: Vec<&str> = kind.keys.iter().map(|known| known.key).collect();
+                    let advice = format!("one of {}", known.join(", "));
+                    self.mistake(key.span(), unknown(key.get_ref(), known.into_iter(), &advice));
+                }
+            }
+        }
+        self.layer.add_table(Table { kind: kind.key, origin: self.origin(span), fields });
+    }
+
+    /// What is of the wrong shape is a mistake and is left out.
+    fn texts(&mut self, kind: &TableKind, key: &TableKey, value: &DeValue<'_>, span: Range<usize>) -> Vec<String> {
+        let items: Vec<(&DeValue<'_>, Range<usize>)> = match value {
+            DeValue::Array(items) if key.shape == Shape::Texts => {
+                items.iter().map(|item| (item.get_ref(), item.span())).collect()
+            }
+            _ => vec![(value, span)],
+        };
+        let mut texts = Vec::with_capacity(items.len());
+        for (item, span) in items {
+            let fits = match key.shape {
+                Shape::Number => matches!(item, DeValue::Integer(_)),
+                Shape::Text | Shape::Texts => matches!(item, DeValue::String(_)),
+            };
+            match scalar(item).filter(|_| fits) {
+                Some(text) => texts.push(text),
+                None => self.mistake(span, format!("{} {}: {}", kind.key, key.key, key.shape.wanted())),
+            }
+        }
+        texts
     }
 
     fn value(&mut self, setting: &'static Setting, value: &DeValue<'_>, span: Range<usize>) {
@@ -143,34 +206,6 @@ fn scalar(value: &DeValue<'_>) -> Option<String> {
         DeValue::Boolean(switch) => Some(switch.to_string()),
         _ => None,
     }
-}
-
-fn unknown(key: &str) -> String {
-    let nearest = SETTINGS.iter().filter(|setting| setting.in_file() && !setting.hidden);
-    let nearest = nearest.map(|setting| (typos(key, setting.key), setting.key)).min();
-    match nearest {
-        Some((typos, known)) if typos <= MAX_TYPOS && typos < known.len().min(key.len()) => {
-            format!("unknown key {key:?}; did you mean {known}?")
-        }
-        _ => format!("unknown key {key:?}; `profiler-agent run --help` lists them"),
-    }
-}
-
-/// Edits between two keys (Levenshtein); `_` is as good as `-`. Long keys are cut: they are far apart anyway.
-fn typos(left: &str, right: &str) -> usize {
-    let plain = |key: &str| -> Vec<char> { key.to_lowercase().replace('_', "-").chars().take(64).collect() };
-    let (left, right) = (plain(left), plain(right));
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (i, a) in left.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in right.iter().enumerate() {
-            let replaced = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[right.len()]
 }
 
 #[cfg(test)]

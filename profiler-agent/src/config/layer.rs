@@ -1,5 +1,6 @@
 //! Raw values with their origins, and what is wrong with them.
 
+use super::table::Table;
 use crate::exit::{self, Failure};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -48,29 +49,44 @@ pub struct Item {
 
 /// The settings of one source, or of several with the later ones laid over the earlier ones.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Layer(BTreeMap<&'static str, Vec<Item>>);
+pub struct Layer {
+    items: BTreeMap<&'static str, Vec<Item>>,
+    tables: Vec<Table>,
+}
 
 impl Layer {
     /// Adds a value of the setting with this key.
     pub fn add(&mut self, key: &'static str, text: impl Into<String>, origin: Origin) {
-        self.0.entry(key).or_default().push(Item { text: text.into(), origin });
+        self.items.entry(key).or_default().push(Item { text: text.into(), origin });
     }
 
     /// Values of a setting; empty when this layer says nothing.
     #[must_use]
     pub fn items(&self, key: &str) -> &[Item] {
-        self.0.get(key).map_or(&[], Vec::as_slice)
+        self.items.get(key).map_or(&[], Vec::as_slice)
     }
 
     /// All settings that this layer says something about.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, &[Item])> {
-        self.0.iter().map(|(key, items)| (*key, items.as_slice()))
+        self.items.iter().map(|(key, items)| (*key, items.as_slice()))
+    }
+
+    /// Adds a table.
+    pub(super) fn add_table(&mut self, table: Table) {
+        self.tables.push(table);
+    }
+
+    /// All tables, in the order of the file.
+    #[must_use]
+    pub fn tables(&self) -> &[Table] {
+        &self.tables
     }
 
     /// This layer with `upper` over it: a setting that `upper` names is taken from there as a whole.
     #[must_use]
     pub fn under(mut self, upper: Self) -> Self {
-        self.0.extend(upper.0);
+        self.items.extend(upper.items);
+        self.tables.extend(upper.tables);
         self
     }
 }

@@ -12,8 +12,11 @@ mod build;
 mod environment;
 mod file;
 mod layer;
+mod nearest;
+mod rules;
 mod setting;
 mod show;
+mod table;
 mod value;
 
 pub use build::{FREQUENCY_ALONE, Settings, record, run};
@@ -21,12 +24,14 @@ pub use file::check_file;
 pub use layer::{Environment, Item, Layer, Mistake, Mistakes, Origin, process_environment};
 pub use setting::{Arity, Command, Heading, SETTINGS, Setting};
 pub use show::show;
+pub use table::{Field, Shape, TABLES, Table, TableKey, TableKind};
 pub(crate) use value::name_source_word;
 
 use crate::bpf::Clock;
 use crate::export::{Endpoint, ExportConfig};
 use crate::otlp::LabelStyle;
 use crate::process::NameSource;
+use crate::relabel::{Pattern, Rules};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -76,6 +81,10 @@ pub struct RunConfig {
     pub export: ExportConfig,
     /// Where windows wait on disk; none for memory alone.
     pub spool: Option<SpoolConfig>,
+    /// What becomes of labels, and which services leave the host.
+    pub relabel: Rules,
+    /// Services that are sampled at a frequency of their own; the first that fits counts.
+    pub service_frequencies: Vec<ServiceFrequency>,
     /// Length of a window.
     pub interval: Duration,
     /// Servers that are asked for debug info.
@@ -115,6 +124,23 @@ pub struct SpoolConfig {
     pub folder: PathBuf,
     /// Bytes of windows at most.
     pub max_bytes: u64,
+}
+
+/// How often services of some names are sampled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceFrequency {
+    /// Fits the whole of `service.name`.
+    pub name: Pattern,
+    /// Samples per second and CPU.
+    pub hz: u32,
+}
+
+impl ServiceFrequency {
+    /// Hz for a service; none when this says nothing of it.
+    #[must_use]
+    pub fn of(&self, service: &str) -> Option<u32> {
+        self.name.matches(service).then_some(self.hz)
+    }
 }
 
 /// `record`.

@@ -3,6 +3,7 @@
 use super::build::{Settings, effective};
 use super::layer::Origin;
 use super::setting::{Arity, SETTINGS, Setting};
+use super::table::{Field, Shape, Table};
 use std::fmt::Write as _;
 
 /// Stands for a secret.
@@ -19,7 +20,25 @@ pub fn show(settings: &Settings) -> String {
             _ => writeln!(text, "{} = {}  # {origin}", setting.key, literal(setting, &values)),
         };
     }
+    // After a table's head every key would be its own.
+    settings.tables().iter().for_each(|shown| table(&mut text, shown));
     text
+}
+
+fn table(text: &mut String, table: &Table) {
+    let _ = writeln!(text, "\n[[{}]]  # {}", table.kind, table.origin);
+    for (key, field) in &table.fields {
+        let _ = writeln!(text, "{key} = {}  # {}", field_literal(field), field.origin);
+    }
+}
+
+fn field_literal(field: &Field) -> String {
+    let texts = || field.texts.iter().map(|text| quoted(text));
+    match field.shape {
+        Shape::Number => field.texts.concat(),
+        Shape::Text => texts().collect(),
+        Shape::Texts => format!("[{}]", texts().collect::<Vec<_>>().join(", ")),
+    }
 }
 
 fn literal(setting: &Setting, values: &[String]) -> String {

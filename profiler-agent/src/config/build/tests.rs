@@ -202,3 +202,29 @@ fn what_config_show_prints_is_a_configuration_again() {
     assert_eq!((config.export.tenant.as_deref(), config.metrics_open), (Some("007"), true));
     assert_eq!(config.sample.service_name_from, [NameSource::Exe]);
 }
+
+#[test]
+fn tables_of_the_file_are_shown_and_read_again() {
+    let given = file(
+        "tenant = \"a\"\n[[relabel]]\naction = \"hashmod\"\nsource-labels = [\"a\", \"b\\\"\"]\nmodulus = 8\n\
+         target-label = \"shard\"\n[[service]]\nname = \"shop\"\nfrequency = 97\n",
+    );
+    let read = |path: &Path| {
+        let flags = flags(&[("config", path.to_str().unwrap())]);
+        let settings = Settings::new(Command::Run, &flags, &|_| None).unwrap();
+        (show(&settings), settings.run_config())
+    };
+    let (text, first) = read(given.path());
+    let path = given.path().display();
+    for line in [
+        format!("[[relabel]]  # {path}:2:1"),
+        format!("modulus = 8  # {path}:5:11"),
+        format!("source-labels = [\"a\", \"b\\\"\"]  # {path}:4:17"),
+        format!("[[service]]  # {path}:7:1"),
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+    let (_, again) = read(file(&text).path());
+    assert_eq!((&first.relabel, &first.service_frequencies), (&again.relabel, &again.service_frequencies));
+    assert_eq!((first.relabel.is_empty(), first.service_frequencies[0].of("shop")), (false, Some(97)));
+}
