@@ -18,6 +18,7 @@ pub mod golang;
 pub mod history;
 pub mod host;
 pub mod otlp;
+pub mod outgoing;
 pub mod output;
 pub mod page;
 pub mod pipeline;

@@ -6,8 +6,10 @@
 mod join;
 mod known;
 pub mod merge;
+mod series;
 mod window;
 
 pub use join::join_equal;
 pub use known::{KnownFrame, KnownFrames};
+pub use series::{Folded, SeriesGuard};
 pub use window::{Frame, Window, WindowProcess, WindowThread};

@@ -130,6 +130,7 @@ impl Settings {
             }),
             // Tables were checked: none has a mistake.
             relabel: Rules::new(rules::relabel(&self.layer, &mut Mistakes::default())),
+            max_series: self.one("max-series", value::max_series).unwrap_or(value::MAX_SERIES),
             service_frequencies: rules::frequencies(&self.layer, &mut Mistakes::default()),
             interval: self.one("interval", value::interval).unwrap_or(value::DEFAULT_INTERVAL),
             debuginfod: self.many("debuginfod", value::debuginfod),

@@ -83,6 +83,8 @@ pub struct RunConfig {
     pub spool: Option<SpoolConfig>,
     /// What becomes of labels, and which services leave the host.
     pub relabel: Rules,
+    /// Series on the server at most, and one more.
+    pub max_series: usize,
     /// Services that are sampled at a frequency of their own; the first that fits counts.
     pub service_frequencies: Vec<ServiceFrequency>,
     /// Length of a window.

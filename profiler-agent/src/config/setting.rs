@@ -343,6 +343,16 @@ pub static SETTINGS: &[Setting] = &[
         ..Setting::PLAIN
     },
     Setting {
+        key: "max-series",
+        commands: RUN,
+        heading: Heading::Naming,
+        value_name: "COUNT",
+        default: "200",
+        help: "Series on the server at most; beyond it pods and processes are called other",
+        check: |text| value::max_series(text).map(drop),
+        ..Setting::PLAIN
+    },
+    Setting {
         key: "debuginfod",
         commands: RUN,
         heading: Heading::Naming,

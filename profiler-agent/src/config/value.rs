@@ -300,6 +300,18 @@ fn bytes(text: &str) -> Parsed<u64> {
     }
 }
 
+/// Series of one agent when nobody says anything.
+pub(super) const MAX_SERIES: usize = 200;
+
+/// Series of one agent: a Pyroscope tenant may have 5000.
+pub(super) fn max_series(text: &str) -> Parsed<usize> {
+    match text.parse::<usize>() {
+        Ok(count) if (1..=1_000_000).contains(&count) => Ok(count),
+        Ok(_) => wrong("is out of range; 1 to 1000000"),
+        Err(_) => wrong("is no number; of series from 1"),
+    }
+}
+
 /// Size of the ring buffer.
 pub(super) fn ring_bytes(text: &str) -> Parsed<u64> {
     match text.parse::<u64>() {

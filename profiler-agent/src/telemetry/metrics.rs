@@ -47,6 +47,8 @@ metrics! {
     UnwindBytes = "profiler_unwind_bytes" "gauge" "", "Memory of the unwind rows.";
     HistoryBytes = "profiler_history_bytes" "gauge" "", "Memory of the last hour kept for the page.";
     ConfigReloads = "profiler_config_reloads_total" "counter" "outcome", "Configurations read again on SIGHUP.";
+    Series = "profiler_series" "gauge" "", "Series that this agent sent something for in the last hour.";
+    SeriesFolded = "profiler_series_folded_samples_total" "counter" "", "Samples that went into a series called other because there are as many as there may be.";
     BuildInfo = "profiler_build_info" "gauge" "version", "Always 1; the label is the version.";
     ResidentBytes = "process_resident_memory_bytes" "gauge" "", "Resident memory of the agent.";
     CpuSeconds = "process_cpu_seconds_total" "counter" "", "CPU time of the agent.";

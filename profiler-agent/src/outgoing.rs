@@ -1,0 +1,114 @@
+//! What of a window leaves the host, and under which labels.
+//!
+//! Input: closed windows with names. Output: the same, relabelled and within the limit of series, for the otlp stage.
+//! Invariant: every sample goes out or is said to be dropped.
+
+use crate::aggregate::{Folded, SeriesGuard};
+use crate::profile::Profile;
+use crate::relabel::{Relabelled, Rules};
+use crate::telemetry::metrics::{Metric, Metrics};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Keys with dots and values, sorted by key.
+type Labels = Vec<(Arc<str>, Arc<str>)>;
+
+/// Prepares windows for servers.
+#[derive(Debug)]
+pub struct Outgoing {
+    rules: Rules,
+    /// Of every service.
+    shared: Labels,
+    guard: SeriesGuard,
+    metrics: Arc<Metrics>,
+    said: bool,
+}
+
+/// A window that may leave.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prepared {
+    /// What leaves.
+    pub profile: Profile,
+    /// Labels of every service that the services do not have themselves.
+    pub shared: Labels,
+    /// Samples of services that a relabel rule drops.
+    pub dropped: u64,
+}
+
+impl Outgoing {
+    /// `shared` are labels of every service.
+    #[must_use]
+    pub fn new(rules: Rules, max_series: usize, shared: Labels, metrics: Arc<Metrics>) -> Self {
+        let guard = SeriesGuard::new(max_series, other_labels(&rules, &shared));
+        Self { rules, shared, guard, metrics, said: false }
+    }
+
+    /// Goes on with another configuration; the series of the last hour stay known.
+    #[must_use]
+    pub fn reloaded(self, rules: Rules, max_series: usize, shared: Labels) -> Self {
+        let guard = self.guard.with_limit(max_series, other_labels(&rules, &shared));
+        Self { rules, shared, guard, metrics: self.metrics, said: false }
+    }
+
+    /// Prepares a window.
+    #[must_use]
+    pub fn prepare(&mut self, profile: Profile) -> Prepared {
+        let (relabelled, shared) = if self.rules.is_empty() {
+            (Relabelled { profile, dropped: 0 }, self.shared.clone())
+        } else {
+            (self.rules.apply(profile, &self.shared), Labels::new())
+        };
+        let Folded { profile, samples, series } = self.guard.fold(relabelled.profile, Instant::now());
+        self.metrics.add(Metric::SeriesFolded, "", samples);
+        self.metrics.set(Metric::Series, "", series as f64);
+        if samples > 0 && !std::mem::replace(&mut self.said, true) {
+            tracing::warn!(series, "as many series as --max-series allows: labels of further ones are called other");
+        }
+        Prepared { profile, shared, dropped: relabelled.dropped }
+    }
+}
+
+/// Rules see shared labels and may remove them; without rules they are added to all services alike.
+fn other_labels(rules: &Rules, shared: &Labels) -> Labels {
+    if rules.is_empty() { Labels::new() } else { shared.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::{Sample, Service};
+    use crate::relabel::{Action, Pattern, Rule};
+
+    fn window() -> Profile {
+        let services = ["a", "b", "c", "kube-proxy"].into_iter().zip([1, 2, 4, 8]);
+        let service = |(name, count): (&str, u64)| Service {
+            name: name.into(),
+            labels: vec![],
+            samples: vec![Sample { stack: 0, thread: 0, count }],
+        };
+        Profile { services: services.map(service).collect(), ..Profile::default() }
+    }
+
+    #[test]
+    fn rules_come_before_the_limit() {
+        let metrics = Arc::<Metrics>::default();
+        let shared: Labels = vec![(Arc::from("host.name"), Arc::from("n1"))];
+        let drop = Rule {
+            source_labels: vec!["service_name".into()],
+            regex: Pattern::new("kube-.*").unwrap(),
+            action: Action::Drop,
+            ..Rule::new().unwrap()
+        };
+        let mut outgoing = Outgoing::new(Rules::new(vec![drop]), 2, shared.clone(), Arc::clone(&metrics));
+        let Prepared { profile, shared: further, dropped } = outgoing.prepare(window());
+        let names: Vec<&str> = profile.services.iter().map(|service| &*service.name).collect();
+        assert_eq!((names, dropped, further), (vec!["a", "b", "other"], 8, Labels::new()));
+        assert!(profile.services.iter().all(|service| service.labels == shared));
+        assert_eq!((metrics.get(Metric::SeriesFolded, ""), metrics.get(Metric::Series, "")), (4.0, 3.0));
+
+        let mut outgoing = outgoing.reloaded(Rules::default(), 200, shared.clone());
+        let prepared = outgoing.prepare(window());
+        assert_eq!((prepared.profile, prepared.shared, prepared.dropped), (window(), shared, 0));
+        assert_eq!(metrics.get(Metric::Series, ""), 7.0);
+    }
+}
