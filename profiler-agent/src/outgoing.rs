@@ -44,10 +44,9 @@ impl Outgoing {
     }
 
     /// Goes on with another configuration; the series of the last hour stay known.
-    #[must_use]
-    pub fn reloaded(self, rules: Rules, max_series: usize, shared: Labels) -> Self {
-        let guard = self.guard.with_limit(max_series, other_labels(&rules, &shared));
-        Self { rules, shared, guard, metrics: self.metrics, said: false }
+    pub fn reload(&mut self, rules: Rules, max_series: usize, shared: Labels) {
+        self.guard.limit(max_series, other_labels(&rules, &shared));
+        (self.rules, self.shared, self.said) = (rules, shared, false);
     }
 
     /// Prepares a window.
@@ -106,7 +105,7 @@ mod tests {
         assert!(profile.services.iter().all(|service| service.labels == shared));
         assert_eq!((metrics.get(Metric::SeriesFolded, ""), metrics.get(Metric::Series, "")), (4.0, 3.0));
 
-        let mut outgoing = outgoing.reloaded(Rules::default(), 200, shared.clone());
+        outgoing.reload(Rules::default(), 200, shared.clone());
         let prepared = outgoing.prepare(window());
         assert_eq!((prepared.profile, prepared.shared, prepared.dropped), (window(), shared, 0));
         assert_eq!(metrics.get(Metric::Series, ""), 7.0);

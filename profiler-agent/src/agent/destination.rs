@@ -5,21 +5,31 @@ use crate::export::Exporter;
 use crate::history::History;
 use crate::host;
 use crate::otlp::{self, LabelStyle, MAX_PART_BYTES};
+use crate::outgoing::{Outgoing, Prepared};
 use crate::profile::Profile;
 use crate::telemetry::ledger::{DropReason, Pending};
 use crate::telemetry::lose;
-use std::sync::{Arc, PoisonError, RwLock};
+use crate::telemetry::metrics::Metrics;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// How windows look when they are sent.
 #[derive(Debug)]
 pub(super) struct Shape {
-    resource: Vec<(Arc<str>, Arc<str>)>,
+    outgoing: Outgoing,
     label_style: LabelStyle,
 }
 
 impl Shape {
-    pub(super) fn new(config: &RunConfig) -> Self {
-        Self { resource: host::resource(&config.sample.labels), label_style: config.sample.label_style }
+    pub(super) fn new(config: &RunConfig, metrics: &Arc<Metrics>) -> Self {
+        let shared = host::resource(&config.sample.labels);
+        let outgoing = Outgoing::new(config.relabel.clone(), config.max_series, shared, Arc::clone(metrics));
+        Self { outgoing, label_style: config.sample.label_style }
+    }
+
+    /// Goes on with another configuration.
+    pub(super) fn reload(&mut self, config: &RunConfig) {
+        self.outgoing.reload(config.relabel.clone(), config.max_series, host::resource(&config.sample.labels));
+        self.label_style = config.sample.label_style;
     }
 }
 
@@ -27,13 +37,13 @@ impl Shape {
 pub(super) struct Destination {
     pub(super) history: Arc<History>,
     pub(super) exporter: Option<Arc<Exporter>>,
-    pub(super) shape: Arc<RwLock<Shape>>,
+    pub(super) shape: Arc<Mutex<Shape>>,
 }
 
 impl Destination {
     /// Takes a window over; never waits.
-    pub(super) fn take(&self, profile: &Profile, pending: Pending) {
-        let kept = self.history.add(profile);
+    pub(super) fn take(&self, profile: Profile, pending: Pending) {
+        let kept = self.history.add(&profile);
         if let Err(error) = &kept {
             tracing::warn!(%error, "a window does not fit into the hour kept in memory");
         }
@@ -44,10 +54,12 @@ impl Destination {
         }
     }
 
-    fn send(&self, exporter: &Exporter, profile: &Profile, mut pending: Pending) {
-        let shape = self.shape.read().unwrap_or_else(PoisonError::into_inner);
-        let parts = otlp::parts(profile, &shape.resource, shape.label_style, MAX_PART_BYTES);
+    fn send(&self, exporter: &Exporter, profile: Profile, mut pending: Pending) {
+        let mut shape = self.shape.lock().unwrap_or_else(PoisonError::into_inner);
+        let Prepared { profile, shared, dropped } = shape.outgoing.prepare(profile);
+        let parts = otlp::parts(&profile, &shared, shape.label_style, MAX_PART_BYTES);
         drop(shape);
+        pending.split(dropped).dropped(DropReason::Relabel);
         let mut sent = Vec::with_capacity(parts.len());
         for mut part in parts {
             let share = pending.split(part.samples);

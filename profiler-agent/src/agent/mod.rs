@@ -27,7 +27,7 @@ use crate::telemetry::readiness::Flow;
 use anyhow::Context as _;
 use destination::{Destination, Shape};
 use network::Network;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use supervisor::Supervisor;
 use tokio::net::TcpListener;
@@ -70,7 +70,7 @@ fn start(config: RunConfig, reread: Reread<'_>) -> anyhow::Result<()> {
     let (keeper, found) = keeper(&config, &shared)?.unzip();
     let exporter = exporter(&config, &shared, keeper.as_ref(), found)?;
     let (orders, ordered) = orders::channel().context("cannot handle signals")?;
-    let shape = Arc::new(RwLock::new(Shape::new(&config)));
+    let shape = Arc::new(Mutex::new(Shape::new(&config, &shared.metrics)));
     let destination =
         Destination { history: Arc::clone(&shared.history), exporter: exporter.clone(), shape: Arc::clone(&shape) };
     let destination = Arc::new(destination);
@@ -121,9 +121,7 @@ fn exporter(
 fn session(config: &RunConfig, shared: &Shared, destination: &Arc<Destination>) -> anyhow::Result<Session> {
     let destination = Arc::clone(destination);
     let options = session_options(config, &shared.metrics)?;
-    Session::start(options, &shared.ledger, &shared.metrics, move |profile, pending| {
-        destination.take(&profile, pending)
-    })
+    Session::start(options, &shared.ledger, &shared.metrics, move |profile, pending| destination.take(profile, pending))
 }
 
 fn session_options(config: &RunConfig, metrics: &Arc<Metrics>) -> anyhow::Result<SessionOptions> {

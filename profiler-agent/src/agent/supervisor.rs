@@ -11,7 +11,7 @@ use crate::telemetry::metrics::Metric;
 use anyhow::Context as _;
 use sd_notify::NotifyState;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long sending what is left may take after SIGTERM; Kubernetes waits thirty seconds.
@@ -26,7 +26,7 @@ const HANGS: Duration = Duration::from_secs(30);
 pub(super) struct Supervisor {
     pub(super) config: RunConfig,
     pub(super) shared: Shared,
-    pub(super) shape: Arc<RwLock<Shape>>,
+    pub(super) shape: Arc<Mutex<Shape>>,
     pub(super) destination: Arc<Destination>,
     /// None while it is replaced.
     pub(super) session: Option<Session>,
@@ -101,7 +101,7 @@ impl Supervisor {
             tracing::error!("SIGHUP: the configuration stays as it was: {error:#}");
             return Ok("refused");
         }
-        *self.shape.write().unwrap_or_else(PoisonError::into_inner) = Shape::new(&new);
+        self.shape.lock().unwrap_or_else(PoisonError::into_inner).reload(&new);
         let old = std::mem::replace(&mut self.config, new);
         if old.sampling_differs(&self.config) {
             self.replace_session(old)?;

@@ -65,9 +65,8 @@ impl SeriesGuard {
     }
 
     /// With another limit; what is known stays known.
-    #[must_use]
-    pub fn with_limit(self, max: usize, other_labels: Vec<(Arc<str>, Arc<str>)>) -> Self {
-        Self { known: self.known, ..Self::new(max, other_labels) }
+    pub fn limit(&mut self, max: usize, other_labels: Vec<(Arc<str>, Arc<str>)>) {
+        *self = Self { known: std::mem::take(&mut self.known), ..Self::new(max, other_labels) };
     }
 
     /// Folds what is beyond the limit.
