@@ -3,7 +3,7 @@
 use super::elf::{self, ElfFacts, Refusal};
 use super::jit::JitCode;
 use super::mapping::Mapping;
-use super::root::{Root, Roots, open_regular};
+use super::root::{Root, Roots, open_below, open_regular};
 use super::{maps, proc};
 use crate::telemetry::metrics::{Metric, Metrics};
 use std::collections::HashMap;
@@ -278,11 +278,9 @@ fn open(pid: u32, mapping: &Mapping, roots: &[u32]) -> Result<(File, Stamp), Ref
         // A device: it is what is mapped, and no path leads to anything else.
         Err(Some(refusal)) => return Err(refusal),
         Err(None) => {
-            let path = mapping.path.trim_start_matches('/');
-            let through = |root: &u32| {
-                let path = PathBuf::from(format!("/proc/{root}/root/{path}"));
-                open_regular(&path, |metadata| is_same(metadata, mapping)).ok()
-            };
+            let path = Path::new(&*mapping.path);
+            // Below the root: a folder that was replaced by a link since may lead anywhere on the host otherwise.
+            let through = |&root: &u32| open_below(root, path, |metadata| is_same(metadata, mapping));
             roots.iter().find_map(through)
         }
     };

@@ -8,12 +8,11 @@ use super::executable::{Executable, ExecutableKind, Executables, open_mapped};
 use super::identity::Naming;
 use super::mapping::Mappings;
 use super::proc;
-use super::root::open_regular;
+use super::root::open_regular_in;
 use super::table::ProcessKey;
 use rustix::fs::{Mode, OFlags};
 use rustix::time::{ClockId, clock_gettime};
 use std::fs::{File, Metadata};
-use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -118,14 +117,9 @@ impl Status {
 fn perf_map(key: ProcessKey, status: &Status) -> Option<File> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let folder = rustix::fs::open(format!("/proc/{}/root/tmp", key.tgid), flags, Mode::empty()).ok()?;
-    let path = PathBuf::from(format!("/proc/self/fd/{}/perf-{}.map", folder.as_raw_fd(), status.inner_pid));
-    let wanted = |opened: &Metadata| {
-        let named = std::fs::symlink_metadata(&path);
-        named.is_ok_and(|named| (named.dev(), named.ino()) == (opened.dev(), opened.ino()))
-            && status.trusts(opened.uid())
-            && opened.mtime() + SLACK_S >= started_unix_s(key)
-    };
-    open_regular(&path, wanted).ok()
+    let name = PathBuf::from(format!("perf-{}.map", status.inner_pid));
+    let wanted = |opened: &Metadata| status.trusts(opened.uid()) && opened.mtime() + SLACK_S >= started_unix_s(key);
+    open_regular_in(&folder, &name, wanted).ok()
 }
 
 fn started_unix_s(key: ProcessKey) -> i64 {

@@ -3,6 +3,7 @@
 //! Input: events in order of time, `/proc`. Output: identities, and addresses in executables. Invariant: what other
 //! processes say is read with bounds; it can cost them their names, never the agent.
 
+mod below;
 pub(crate) mod elf;
 mod executable;
 mod identity;

@@ -1,10 +1,11 @@
 //! Files as a process sees them: opened below its root, and only when they are regular files.
 
 use super::Refusal;
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use super::below::place_below;
+use rustix::fs::{Mode, OFlags};
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd, AsRawFd as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::{Arc, Weak};
@@ -39,12 +40,6 @@ impl Root {
 fn folder(path: &Path) -> Option<File> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::open(path, flags, Mode::empty()).ok().map(File::from)
-}
-
-fn place_below(root: &File, path: &Path) -> Option<File> {
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    rustix::fs::openat2(root, path, flags, Mode::empty(), resolve).ok().map(File::from)
 }
 
 /// Device and inode of the root folder, and the mount namespace.
@@ -93,11 +88,28 @@ impl Roots {
     }
 }
 
+/// Opens a regular file that is wanted as a process sees it, and never one outside its root.
+pub(super) fn open_below(pid: u32, path: &Path, wanted: impl Fn(&Metadata) -> bool) -> Option<File> {
+    let root = folder(Path::new(&format!("/proc/{pid}/root")))?;
+    reopen(&place_below(&root, path)?, wanted).ok()
+}
+
 /// Opens a regular file that is wanted. What it is shows before it is opened: opening a fifo waits for its writer, and
 /// opening a device does whatever its driver likes. An error without a reason: nothing there, or not what is wanted.
 pub(super) fn open_regular(path: &Path, wanted: impl Fn(&Metadata) -> bool) -> Result<File, Option<Refusal>> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let place = File::from(rustix::fs::open(path, flags, Mode::empty()).map_err(|_| None)?);
+    reopen(&place, wanted)
+}
+
+/// The same, of a name in a folder. It is no symbolic link.
+pub(super) fn open_regular_in(
+    folder: impl AsFd,
+    name: &Path,
+    wanted: impl Fn(&Metadata) -> bool,
+) -> Result<File, Option<Refusal>> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let place = File::from(rustix::fs::openat(folder, name, flags, Mode::empty()).map_err(|_| None)?);
     reopen(&place, wanted)
 }
 
