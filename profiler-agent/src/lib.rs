@@ -8,6 +8,7 @@ pub mod aggregate;
 pub mod bpf;
 pub mod cli;
 pub mod config;
+pub mod confine;
 pub mod doctor;
 pub mod exit;
 pub mod explain;

@@ -5,6 +5,7 @@ mod command;
 use crate::aggregate;
 use crate::bpf;
 use crate::config::RecordConfig;
+use crate::confine::{self, Verb};
 use crate::exit::{self, Failure};
 use crate::output::{self, Format, NotWritable, OutputFile};
 use crate::process::Naming;
@@ -13,7 +14,9 @@ use crate::session::{Session, SessionOptions};
 use crate::telemetry::ledger::{DropReason, Ledger, Pending};
 use crate::telemetry::metrics::Metrics;
 use crate::{doctor, host, otlp};
+use anyhow::Context as _;
 use command::Command;
+use std::fs::File;
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
@@ -44,7 +47,10 @@ pub fn record(config: &RecordConfig) -> Result<u8, Failure> {
     let mut command = Command::start(&config.command)?;
     let (ledger, metrics) = (Arc::<Ledger>::default(), Arc::<Metrics>::default());
     let (sink, recorded) = channel();
-    let session = start(config, command.as_ref(), &ledger, &metrics, sink)?;
+    // The command has kept what it was given.
+    let privileges = confine::privileges(Verb::Record).context("cannot give up privileges").map_err(Failure::from)?;
+    let kallsyms = privileges.kallsyms.map(Arc::new);
+    let session = start(config, command.as_ref(), &ledger, &metrics, kallsyms, sink)?;
     let started = Instant::now();
     let started_unix_ns = host::unix_ns();
     if let Some(command) = &command {
@@ -74,6 +80,7 @@ fn start(
     command: Option<&Command>,
     ledger: &Arc<Ledger>,
     metrics: &Arc<Metrics>,
+    kallsyms: Option<Arc<File>>,
     sink: Sender<(Profile, Pending)>,
 ) -> Result<Session, Failure> {
     let mut sampling = bpf::Options::new(&config.sample);
@@ -82,7 +89,7 @@ fn start(
         sampling.follow_forks = true;
     }
     let naming = Naming::new(config.sample.service_name_from.clone());
-    let options = SessionOptions { sampling, interval: None, naming, debuginfod: None };
+    let options = SessionOptions { sampling, interval: None, naming, debuginfod: None, kallsyms };
     let session = Session::start(options, ledger, metrics, move |profile, pending| {
         // The receiver lives until the session has ended.
         let _ = sink.send((profile, pending));

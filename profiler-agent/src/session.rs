@@ -4,6 +4,7 @@
 use crate::aggregate::{KnownFrames, Window};
 use crate::bpf;
 use crate::bpf::reader::Reader;
+use crate::confine;
 use crate::pipeline::Pipeline;
 use crate::process::{Executables, Naming, ProcessTable};
 use crate::profile::Profile;
@@ -12,6 +13,7 @@ use crate::telemetry::ledger::{Ledger, Pending};
 use crate::telemetry::metrics::Metrics;
 use crate::unwind::{Unwinder, UnwinderOptions};
 use anyhow::Context as _;
+use std::fs::File;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
@@ -38,6 +40,8 @@ pub struct SessionOptions {
     pub naming: Naming,
     /// Asked for debug info.
     pub debuginfod: Option<Arc<Debuginfod>>,
+    /// The kernel's symbols, opened before the agent gave up the right to see their addresses.
+    pub kallsyms: Option<Arc<File>>,
 }
 
 /// Sampling that runs.
@@ -86,6 +90,7 @@ impl Session {
             spawn("pipeline", move || pipeline.run(&batches))?,
             spawn("symbolizer", move || {
                 let names = Names::new(metrics, debug_info_time).with_debuginfod(options.debuginfod);
+                let names = names.with_kallsyms(options.kallsyms);
                 name_windows(&windows, names, sink);
             })?,
         ];
@@ -110,7 +115,11 @@ impl Session {
 }
 
 fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> anyhow::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name(name.into()).spawn(body).with_context(|| format!("cannot start thread {name}"))
+    let confined = move || {
+        confine::reader_thread();
+        body();
+    };
+    std::thread::Builder::new().name(name.into()).spawn(confined).with_context(|| format!("cannot start thread {name}"))
 }
 
 fn name_windows(windows: &Receiver<Window>, mut names: Names, mut sink: impl FnMut(Profile, Pending)) {

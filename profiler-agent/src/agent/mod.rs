@@ -13,6 +13,7 @@ mod supervisor;
 
 use crate::bpf;
 use crate::config::{Mistakes, RunConfig};
+use crate::confine::{self, Verb};
 use crate::doctor;
 use crate::exit::Failure;
 use crate::export::Exporter;
@@ -27,6 +28,7 @@ use crate::telemetry::readiness::Flow;
 use anyhow::Context as _;
 use destination::{Destination, Shape};
 use network::Network;
+use std::fs::File;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use supervisor::Supervisor;
@@ -41,7 +43,9 @@ pub type Reread<'a> = &'a dyn Fn() -> Result<RunConfig, Mistakes>;
 /// Exit code 77 for what this host or its privileges lack; 1 for an address, a token or a spool that cannot be used.
 pub fn run(config: RunConfig, reread: Reread<'_>) -> Result<(), Failure> {
     doctor::require()?;
-    start(config, reread).map_err(Failure::from)
+    let privileges = confine::privileges(Verb::Run).context("cannot give up privileges").map_err(Failure::from)?;
+    privileges.report();
+    start(config, privileges.kallsyms, reread).map_err(Failure::from)
 }
 
 /// What all parts of the agent share.
@@ -51,15 +55,20 @@ struct Shared {
     metrics: Arc<Metrics>,
     history: Arc<History>,
     flow: Arc<Flow>,
+    kallsyms: Option<Arc<File>>,
+    debuginfod: Option<Arc<Debuginfod>>,
 }
 
-fn start(config: RunConfig, reread: Reread<'_>) -> anyhow::Result<()> {
+fn start(config: RunConfig, kallsyms: Option<File>, reread: Reread<'_>) -> anyhow::Result<()> {
     let started = Instant::now();
+    let metrics = Arc::<Metrics>::default();
     let shared = Shared {
         ledger: Arc::default(),
-        metrics: Arc::default(),
         history: Arc::default(),
         flow: Arc::new(Flow::new(config.interval)),
+        kallsyms: kallsyms.map(Arc::new),
+        debuginfod: debuginfod(&config, &metrics)?,
+        metrics,
     };
     shared.metrics.set(Metric::BuildInfo, env!("CARGO_PKG_VERSION"), 1.0);
     let runtime =
@@ -82,7 +91,8 @@ fn start(config: RunConfig, reread: Reread<'_>) -> anyhow::Result<()> {
     }
     let page = page_state::page_state(&config, &shared, exporter.as_ref(), token);
     drop(entered);
-    let network = Network::start(runtime, listener, page, exporter, orders, &shared)?;
+    let network = Network::start(runtime, confine::Rules::of(&config), listener, page, exporter, orders, &shared)?;
+    confine::supervisor_thread();
     Supervisor { config, shared, shape, destination, session: Some(session), network, keeper }
         .supervise(&ordered, reread)
 }
@@ -120,17 +130,14 @@ fn exporter(
 /// Starts sampling as configured.
 fn session(config: &RunConfig, shared: &Shared, destination: &Arc<Destination>) -> anyhow::Result<Session> {
     let destination = Arc::clone(destination);
-    let options = session_options(config, &shared.metrics)?;
-    Session::start(options, &shared.ledger, &shared.metrics, move |profile, pending| destination.take(profile, pending))
-}
-
-fn session_options(config: &RunConfig, metrics: &Arc<Metrics>) -> anyhow::Result<SessionOptions> {
-    Ok(SessionOptions {
+    let options = SessionOptions {
         sampling: bpf::Options::new(&config.sample),
         interval: Some(config.interval),
         naming: Naming::new(config.sample.service_name_from.clone()),
-        debuginfod: debuginfod(config, metrics)?,
-    })
+        debuginfod: shared.debuginfod.clone(),
+        kallsyms: shared.kallsyms.clone(),
+    };
+    Session::start(options, &shared.ledger, &shared.metrics, move |profile, pending| destination.take(profile, pending))
 }
 
 fn debuginfod(config: &RunConfig, metrics: &Arc<Metrics>) -> anyhow::Result<Option<Arc<Debuginfod>>> {

@@ -2,6 +2,7 @@
 
 use super::Shared;
 use super::orders::Orders;
+use crate::confine::{self, Rules};
 use crate::export::Exporter;
 use crate::host;
 use crate::page::{self, PageState};
@@ -29,6 +30,7 @@ pub(super) struct Network {
 impl Network {
     pub(super) fn start(
         runtime: Runtime,
+        rules: Rules,
         listener: Option<TcpListener>,
         page: PageState,
         exporter: Option<Arc<Exporter>>,
@@ -38,7 +40,10 @@ impl Network {
         let (stop, stopped) = oneshot::channel();
         let (shared, looks) = (shared.clone(), Arc::new(AtomicU64::new(0)));
         let counted = Arc::clone(&looks);
-        let body = move || runtime.block_on(serve(listener, page, exporter, orders, shared, counted, stopped));
+        let body = move || {
+            confine::network_thread(&rules);
+            runtime.block_on(serve(listener, page, exporter, orders, shared, counted, stopped))
+        };
         let thread = std::thread::Builder::new().name("network".into()).spawn(body);
         Ok(Self { stop, thread: thread.context("cannot start the network's thread")?, looks })
     }

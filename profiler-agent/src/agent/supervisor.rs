@@ -5,6 +5,7 @@ use super::network::Network;
 use super::orders::Order;
 use super::{Reread, Shared, session};
 use crate::config::RunConfig;
+use crate::confine::Rules;
 use crate::session::Session;
 use crate::spool::Keeper;
 use crate::telemetry::metrics::Metric;
@@ -96,6 +97,7 @@ impl Supervisor {
             tracing::warn!(settings = stays.join(", "), "SIGHUP: these take effect after a restart");
         }
         if let Some(exporter) = &self.destination.exporter
+            && !new_ports(&self.config, &new)
             && let Err(error) = exporter.redirect(&new.export)
         {
             tracing::error!("SIGHUP: the configuration stays as it was: {error:#}");
@@ -125,10 +127,18 @@ impl Supervisor {
     }
 }
 
+/// The network's thread is confined to the ports of its start.
+fn new_ports(old: &RunConfig, new: &RunConfig) -> bool {
+    let (old, new) = (Rules::of(old), Rules::of(new));
+    !new.connect_ports.iter().all(|port| old.connect_ports.contains(port))
+}
+
 /// Settings whose change a running agent does not take.
 fn needs_restart(old: &RunConfig, new: &RunConfig) -> Vec<&'static str> {
     let settings = [
         ("endpoint (the first, or none)", old.export.endpoints.is_empty() != new.export.endpoints.is_empty()),
+        ("endpoint (another port)", new_ports(old, new)),
+        ("debuginfod", old.debuginfod != new.debuginfod),
         ("spool-dir, spool-max-bytes", old.spool != new.spool),
         ("listen", old.listen != new.listen),
         ("page-token-file", old.page_token_file != new.page_token_file),

@@ -5,7 +5,7 @@
 //! more that is called `other` by all that differs.
 
 use super::join::{Series, join_equal};
-use crate::profile::{Profile, Service};
+use crate::profile::Profile;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

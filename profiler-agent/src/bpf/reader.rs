@@ -6,6 +6,7 @@
 use super::event::{self, Event, monotonic_ns};
 use super::load::Loaded;
 use super::sideband::Sideband;
+use crate::confine;
 use crate::telemetry::ledger::{DropReason, Ledger, Pending};
 use crate::telemetry::lose;
 use crate::telemetry::metrics::{Metric, Metrics};
@@ -56,7 +57,11 @@ impl Reader {
         let wakers = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let mut polling = Polling { loaded, ledger, metrics, sink, wakers, held: None, later: Vec::new(), lost: false };
         polling.watch();
-        let thread = std::thread::Builder::new().name("ring-reader".into()).spawn(move || polling.run(&flag))?;
+        let body = move || {
+            confine::reader_thread();
+            polling.run(&flag);
+        };
+        let thread = std::thread::Builder::new().name("ring-reader".into()).spawn(body)?;
         Ok(Self { stop, thread })
     }
 

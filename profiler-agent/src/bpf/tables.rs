@@ -1,5 +1,6 @@
 //! The maps that hold unwind tables and the mappings of processes.
 
+use crate::confine;
 use crate::unwind::{ChunkMemory, ProcessMemory};
 use aya::Pod;
 use aya::maps::{Array, ArrayOfMaps, HashMap, MapData, MapError};
@@ -139,6 +140,7 @@ impl KernelTables {
 fn make_ahead(maker: Arc<SlabMaker>) -> std::io::Result<SyncSender<()>> {
     let (wake, wakes) = sync_channel(1);
     std::thread::Builder::new().name("slab-maker".into()).spawn(move || {
+        confine::reader_thread();
         maker.prepare(SPARE_CHUNKS);
         while wakes.recv().is_ok() {
             maker.prepare(maker.wanted.swap(0, Ordering::Relaxed));

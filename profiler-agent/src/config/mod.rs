@@ -113,7 +113,7 @@ impl RunConfig {
                 log: self.sample.log,
                 ..config.sample.clone()
             };
-            (sample, config.interval, config.debuginfod.clone())
+            (sample, config.interval)
         };
         of(self) != of(other)
     }

@@ -143,6 +143,13 @@ impl Endpoint {
         &self.0
     }
 
+    /// Its TCP port; where the URL has none, that of the scheme.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        let of_scheme = if self.0.scheme_str() == Some("https") { 443 } else { 80 };
+        self.0.port_u16().unwrap_or(of_scheme)
+    }
+
     /// Where OTLP/HTTP profiles go: below the endpoint's own path.
     pub(super) fn http_profiles(&self) -> String {
         let url = self.0.to_string();

@@ -9,6 +9,7 @@
 //! A disk that hangs stalls this thread alone: windows then stay in memory.
 
 use super::{Counts, NewPart, PartId, Recovered, SpoolError, Store, StoredPart};
+use crate::confine;
 use crate::host::unix_ns;
 use crate::telemetry::ledger::{DropReason, Ledger, Pending, Snapshot, Spooled};
 use crate::telemetry::metrics::{Metric, Metrics};
@@ -182,7 +183,12 @@ impl Keeper {
             saved: Instant::now(),
             failing: false,
         };
-        let thread = std::thread::Builder::new().name("spool".into()).spawn(move || keeping.run(&incoming));
+        let own = folder.to_owned();
+        let body = move || {
+            confine::files_thread(&own);
+            keeping.run(&incoming);
+        };
+        let thread = std::thread::Builder::new().name("spool".into()).spawn(body);
         let thread = thread.map_err(SpoolError::io("start the thread of", "."))?;
         Ok((Self { spool, thread }, found))
     }

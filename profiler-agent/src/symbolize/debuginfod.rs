@@ -7,6 +7,7 @@ mod cache;
 mod client;
 
 use super::debuginfo;
+use crate::confine::{self, Rules};
 use crate::export::Endpoint;
 use crate::telemetry::metrics::{Metric, Metrics};
 use anyhow::Context as _;
@@ -31,6 +32,9 @@ const FAILED: Duration = Duration::from_secs(300);
 const MAX_CACHE_BYTES: u64 = 2 << 30;
 /// Digits of a build ID: a byte is too short to mean anything, 64 bytes are the most there are.
 const BUILD_ID_DIGITS: std::ops::RangeInclusive<usize> = 8..=128;
+
+/// Servers send requests on to where packages are kept.
+const HTTPS_PORT: u16 = 443;
 
 /// How we call ourselves.
 const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
@@ -104,7 +108,15 @@ impl Debuginfod {
         let shared = Arc::new(Shared { cache, states: Mutex::default(), metrics });
         let (wanted, asked) = sync_channel(MAX_WAITING);
         let of_thread = Arc::clone(&shared);
-        let body = move || of_thread.serve(&asked, &client, &runtime);
+        let rules = Rules {
+            folders: vec![options.folder.clone()],
+            connect_ports: options.urls.iter().map(Endpoint::port).chain([HTTPS_PORT]).collect(),
+            bind_ports: Vec::new(),
+        };
+        let body = move || {
+            confine::network_thread(&rules);
+            of_thread.serve(&asked, &client, &runtime);
+        };
         std::thread::Builder::new().name("debuginfod".into()).spawn(body).context("cannot start a thread")?;
         Ok(Self { wanted, shared })
     }

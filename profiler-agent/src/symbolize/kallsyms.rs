@@ -10,9 +10,11 @@
 use super::arena::Arena;
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Seek as _};
+use std::io::{self, BufRead as _, BufReader, Read};
 use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Shortest time between two readings; doubled after each that says nothing new.
@@ -30,7 +32,7 @@ const MAX_SEEN: usize = 65_536;
 pub(super) struct Kallsyms {
     path: PathBuf,
     /// Open for good: who may see addresses is decided when it is opened.
-    file: Option<File>,
+    file: Option<Arc<File>>,
     table: Result<Table, &'static str>,
     /// Outside the core, since the last reading.
     seen: HashSet<u64>,
@@ -45,6 +47,12 @@ impl Default for Kallsyms {
 }
 
 impl Kallsyms {
+    /// Of the kernel, from a file that was opened by somebody who may see addresses; without one, it is opened when it
+    /// is needed.
+    pub(super) fn opened(file: Option<Arc<File>>) -> Self {
+        Self { file, ..Self::default() }
+    }
+
     /// Of a file of this form.
     fn of(path: PathBuf) -> Self {
         let (file, seen, read_after, wait) = (None, HashSet::new(), None, REREAD);
@@ -92,17 +100,30 @@ impl Kallsyms {
 
     fn table(&mut self) -> Result<Table, &'static str> {
         let unreadable = |_| "kallsyms_unreadable";
-        let mut file = match self.file.take() {
+        let file = match self.file.take() {
             Some(file) => file,
-            None => File::open(&self.path).map_err(unreadable)?,
+            None => Arc::new(File::open(&self.path).map_err(unreadable)?),
         };
-        file.rewind().map_err(unreadable)?;
-        let table = Table::read(&file).map_err(unreadable)?;
+        let table = Table::read(FromStart { file: &file, offset: 0 }).map_err(unreadable)?;
         if table.starts.is_empty() {
             return Err("kallsyms_hidden");
         }
         self.file = Some(file);
         Ok(table)
+    }
+}
+
+/// A file from its beginning, whoever else reads it at the same time.
+struct FromStart<'a> {
+    file: &'a File,
+    offset: u64,
+}
+
+impl Read for FromStart<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(buffer, self.offset)?;
+        self.offset += read as u64;
+        Ok(read)
     }
 }
 
@@ -117,7 +138,7 @@ struct Table {
 }
 
 impl Table {
-    fn read(file: &File) -> std::io::Result<Self> {
+    fn read(file: impl Read) -> io::Result<Self> {
         let (mut table, mut functions, mut line) = (Self::default(), Vec::new(), Vec::new());
         let mut reader = BufReader::with_capacity(64 << 10, file);
         while functions.len() < MAX_FUNCTIONS {

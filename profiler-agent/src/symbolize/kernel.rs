@@ -10,8 +10,8 @@ use std::time::Instant;
 ///
 /// # Errors
 /// None: what is missing shows when it is asked.
-pub(super) fn open(_: &Executable, _: &Context) -> Result<Box<dyn Source>, NotOpened> {
-    Ok(Box::new(Kallsyms::default()))
+pub(super) fn open(_: &Executable, context: &Context) -> Result<Box<dyn Source>, NotOpened> {
+    Ok(Box::new(Kallsyms::opened(context.kallsyms.clone())))
 }
 
 impl Source for Kallsyms {

@@ -11,6 +11,7 @@ use crate::telemetry::metrics::{Metric, Metrics};
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::fs::File;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,7 +68,8 @@ impl Names {
     pub fn new(metrics: Arc<Metrics>, debug_info_time: Duration) -> Self {
         let budget = Rc::new(Budget::new(debug_info_time));
         let jit_bytes = Rc::new(Cell::new(jit::MAX_READ_BYTES));
-        let context = Context { budget, jit_bytes, metrics, exported: RefCell::default(), debuginfod: None };
+        let context =
+            Context { budget, jit_bytes, metrics, exported: RefCell::default(), debuginfod: None, kallsyms: None };
         Self { looked: HashMap::new(), remembered: Remembered::default(), clock: 0, context }
     }
 
@@ -75,6 +77,13 @@ impl Names {
     #[must_use]
     pub fn with_debuginfod(mut self, debuginfod: Option<Arc<Debuginfod>>) -> Self {
         self.context.debuginfod = debuginfod;
+        self
+    }
+
+    /// Names the kernel's functions from `/proc/kallsyms` as it was opened before the agent gave up `CAP_SYSLOG`.
+    #[must_use]
+    pub fn with_kallsyms(mut self, kallsyms: Option<Arc<File>>) -> Self {
+        self.context.kallsyms = kallsyms;
         self
     }
 

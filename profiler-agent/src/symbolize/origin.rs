@@ -67,6 +67,7 @@ fn context() -> Context {
         metrics: Arc::default(),
         exported: RefCell::default(),
         debuginfod: None,
+        kallsyms: None,
     }
 }
 

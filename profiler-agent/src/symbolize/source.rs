@@ -8,6 +8,7 @@ use crate::process::{Executable, ExecutableKind};
 use crate::telemetry::metrics::Metrics;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::fs::File;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
@@ -65,6 +66,8 @@ pub(super) struct Context {
     pub(super) exported: RefCell<HashMap<u32, Weak<SymbolIndex>>>,
     /// Servers that may have debug info.
     pub(super) debuginfod: Option<Arc<Debuginfod>>,
+    /// The kernel's symbols, opened by somebody who may see their addresses.
+    pub(super) kallsyms: Option<Arc<File>>,
 }
 
 /// Why a source is not there.

@@ -2,6 +2,7 @@
 
 use super::cfi::{self, NoTable};
 use super::table::UnwindTable;
+use crate::confine;
 use crate::golang::{self, Frames, Overlay, Pclntab};
 use crate::process::{Executable, ExecutableKind};
 use profiler_common::unwind::place::CHUNK_BYTES;
@@ -63,6 +64,7 @@ impl Builder {
 fn start(name: &str, done: SyncSender<Built>, prepare: Prepare) -> std::io::Result<SyncSender<Arc<Executable>>> {
     let (jobs, queue) = sync_channel::<Arc<Executable>>(QUEUE);
     std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        confine::reader_thread();
         while let Ok(executable) = queue.recv() {
             let built = Built { executable: executable.id, table: build(&executable) };
             let bytes = built.table.as_ref().map_or(0, |(table, _)| table.bytes());

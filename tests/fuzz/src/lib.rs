@@ -5,6 +5,7 @@
 #![allow(dead_code, unexpected_cfgs, unused_imports, reason = "the stages that use the rest are not here")]
 
 pub mod bpf;
+pub mod confine;
 #[path = "../../../profiler-agent/src/fuzz/mod.rs"]
 pub mod fuzz;
 #[path = "../../../profiler-agent/src/golang/mod.rs"]
