@@ -15,23 +15,36 @@ const MAX_ROOTS: usize = 1024;
 
 /// The file system as a process sees it, for longer than the process lives.
 #[derive(Clone, Debug, Default)]
-pub struct Root {
-    /// None for the agent's own.
-    folder: Option<Arc<File>>,
+pub struct Root(Place);
+
+#[derive(Clone, Debug, Default)]
+enum Place {
+    /// The agent's own.
+    #[default]
+    Own,
+    Folder(Arc<File>),
+    /// The process was gone before its root was seen, which may have been any.
+    Gone,
 }
 
 impl Root {
     /// Whether the agent sees the same.
     pub(crate) fn is_own(&self) -> bool {
-        self.folder.is_none()
+        matches!(self.0, Place::Own)
+    }
+
+    /// Of a process that was gone before it was seen: nothing is below it.
+    pub(crate) fn gone() -> Self {
+        Self(Place::Gone)
     }
 
     /// Opens a regular file. Symbolic links lead where they lead for that process: an absolute one stays below its
     /// root, which the kernel's own resolution of `/proc/PID/root/…` does not guarantee.
     pub(crate) fn open(&self, path: &Path) -> Option<File> {
-        let place = match &self.folder {
-            Some(folder) => place_below(folder, path)?,
-            None => place_below(&folder(Path::new("/"))?, path)?,
+        let place = match &self.0 {
+            Place::Own => place_below(&folder(Path::new("/"))?, path)?,
+            Place::Folder(folder) => place_below(folder, path)?,
+            Place::Gone => return None,
         };
         reopen(&place, |_| true).ok()
     }
@@ -62,9 +75,9 @@ pub(super) struct Roots {
 }
 
 impl Roots {
-    /// The root of the first of these processes that still lives; the agent's own without any.
+    /// The root of the first of these processes that still lives; without any, one with nothing below it.
     pub(super) fn of(&mut self, pids: impl IntoIterator<Item = u32>) -> Root {
-        pids.into_iter().find_map(|pid| self.of_live(pid)).unwrap_or_default()
+        pids.into_iter().find_map(|pid| self.of_live(pid)).unwrap_or_else(Root::gone)
     }
 
     fn of_live(&mut self, pid: u32) -> Option<Root> {
@@ -77,14 +90,14 @@ impl Roots {
             return Some(Root::default());
         }
         if let Some(folder) = self.known.get(&key).and_then(Weak::upgrade) {
-            return Some(Root { folder: Some(folder) });
+            return Some(Root(Place::Folder(folder)));
         }
         if self.known.len() >= MAX_ROOTS {
             self.known.retain(|_, folder| folder.strong_count() > 0);
         }
         let found = Arc::new(found);
         self.known.insert(key, Arc::downgrade(&found));
-        Some(Root { folder: Some(found) })
+        Some(Root(Place::Folder(found)))
     }
 }
 
@@ -150,7 +163,7 @@ mod tests {
         std::os::unix::fs::symlink("/file", below.path().join("link")).unwrap();
         std::os::unix::fs::symlink("../../../../file", below.path().join("up")).unwrap();
         std::os::unix::fs::symlink("/proc/self/exe", below.path().join("magic")).unwrap();
-        let root = Root { folder: folder(below.path()).map(Arc::new) };
+        let root = Root(Place::Folder(folder(below.path()).map(Arc::new).unwrap()));
         let read = |name: &str| root.open(Path::new(name)).map(|file| std::io::read_to_string(file).unwrap());
         for name in ["/file", "file", "/link", "up", "/../file"] {
             assert_eq!(read(name).as_deref(), Some("below"), "{name}");
@@ -164,7 +177,8 @@ mod tests {
         let mut roots = Roots::default();
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         assert!(roots.of([u32::MAX, child.id()]).is_own());
-        assert!(roots.of([u32::MAX]).is_own());
+        let gone = roots.of([u32::MAX]);
+        assert!(!gone.is_own() && gone.open(Path::new("/proc/self/status")).is_none());
         child.kill().unwrap();
         child.wait().unwrap();
     }

@@ -10,7 +10,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// Where distributions put debug info.
 const DEBUG_FOLDER: &str = "/usr/lib/debug";
@@ -58,10 +58,25 @@ impl Missing {
     }
 }
 
-/// This root, then the agent's own.
-fn roots(first: &Root) -> impl Iterator<Item = Root> {
-    let own = (!first.is_own()).then(Root::default);
-    std::iter::once(first.clone()).chain(own)
+/// Where a file is looked for, and below which folder.
+struct Place {
+    root: Root,
+    below: &'static str,
+}
+
+impl Place {
+    /// What a process sees; then what the agent sees, but of that only where debug info is kept: a process decides
+    /// what its files are called and what their links say, and must not lead the agent to a file that it cannot name.
+    fn all(first: &Root) -> impl Iterator<Item = Self> {
+        let own = (!first.is_own()).then(|| Self { root: Root::default(), below: DEBUG_FOLDER });
+        std::iter::once(Self { root: first.clone(), below: "/" }).chain(own)
+    }
+
+    /// Whether it may be looked for here. A path that leads up again is none of a distribution's.
+    fn has(&self, path: &Path) -> bool {
+        let leads_up = || path.components().any(|part| part == Component::ParentDir);
+        self.below == "/" || path.starts_with(self.below) && !leads_up()
+    }
 }
 
 /// The executable itself.
@@ -75,11 +90,11 @@ pub(super) fn separate(executable: &Executable, file: &File, sections: &Sections
     let link = debug_link(file, sections);
     let folder = Path::new(&*executable.path).parent().unwrap_or(Path::new("/"));
     let mut missing = Missing::NotFound;
-    for root in roots(&executable.root) {
+    for place in Place::all(&executable.root) {
         let by_id = by_build_id(&sections.build_id).map(|path| (path, None));
         let by_link = link.iter().flat_map(|link| link.paths(folder).map(|path| (path, Some(link.checksum))));
-        for (path, checksum) in by_id.into_iter().chain(by_link) {
-            match open(&root, path, &sections.build_id, checksum, file) {
+        for (path, checksum) in by_id.into_iter().chain(by_link).filter(|(path, _)| place.has(path)) {
+            match open(&place.root, path, &sections.build_id, checksum, file) {
                 Ok(located) => return Ok(located),
                 Err(why) => missing = missing.or(why),
             }
@@ -96,9 +111,10 @@ pub(super) fn supplement(located: &Located) -> Option<Result<Located, Missing>> 
     let (name, build_id) = (Path::new(OsStr::from_bytes(&content[..end])), &content[end + 1..]);
     let folder = located.path.parent().unwrap_or(Path::new("/"));
     let mut missing = Missing::NotFound;
-    for root in roots(&located.root) {
-        for path in [Some(folder.join(name)), by_build_id(build_id)].into_iter().flatten() {
-            match open(&root, path, build_id, None, &located.file) {
+    for place in Place::all(&located.root) {
+        let paths = [Some(folder.join(name)), by_build_id(build_id)].into_iter().flatten();
+        for path in paths.filter(|path| place.has(path)) {
+            match open(&place.root, path, build_id, None, &located.file) {
                 Ok(located) => return Some(Ok(located)),
                 Err(why) => missing = missing.or(why),
             }
@@ -214,6 +230,18 @@ mod tests {
         let link = DebugLink { name: PathBuf::from("a.debug"), checksum: 0 };
         let paths = link.paths(Path::new("/usr/bin")).map(|path| path.display().to_string());
         assert_eq!(paths, ["/usr/bin/a.debug", "/usr/bin/.debug/a.debug", "/usr/lib/debug/usr/bin/a.debug"]);
+    }
+
+    #[test]
+    fn a_process_leads_the_agent_to_no_file_of_the_host() {
+        assert_eq!(Place::all(&Root::default()).map(|place| place.below).collect::<Vec<_>>(), ["/"]);
+        let places: Vec<Place> = Place::all(&Root::gone()).collect();
+        assert_eq!(places.iter().map(|place| place.below).collect::<Vec<_>>(), ["/", DEBUG_FOLDER]);
+        let allowed = |path: &str| places[1].has(Path::new(path));
+        assert!(allowed("/usr/lib/debug/.build-id/ab/cd.debug") && allowed("/usr/lib/debug/.dwz/x86_64/a.debug"));
+        for path in ["/etc/shadow", "/usr/lib/debug/../../../etc/shadow", "/usr/lib/debugger", "usr/lib/debug/a"] {
+            assert!(!allowed(path), "{path}");
+        }
     }
 
     #[test]
