@@ -3,9 +3,9 @@
 //! It alone knows the processes. A window that cannot be handed on because the symbolizer is still busy grows on. A
 //! sample whose stack has to be walked here waits for the tables of its files.
 
-use crate::aggregate::{KnownFrame, KnownFrames, Window};
+use crate::aggregate::{KnownFrame, KnownFrames, Open, OpenWindows, Window};
 use crate::bpf::reader::Batch;
-use crate::bpf::{Event, KernelTables, Sample};
+use crate::bpf::{Epochs, Event, KernelTables, Sample};
 use crate::host::unix_ns;
 use crate::process::{ExecutableKind, ProcessKey, ProcessTable};
 use crate::profile::FrameKind;
@@ -25,6 +25,8 @@ const MAX_WAITING: usize = 1024;
 const MAX_WAIT: Duration = Duration::from_secs(5);
 /// How often is looked for tables while one waits.
 const LOOK: Duration = Duration::from_millis(5);
+/// Between two tries to hand on a window that nobody takes.
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
 /// A sample that waits for tables.
 #[derive(Debug)]
@@ -42,55 +44,60 @@ pub struct Pipeline {
     pub unwinder: Unwinder<KernelTables>,
     /// Samples that wait for tables, oldest first.
     pub waiting: Vec<Waiting>,
-    /// Frames of the open window.
-    pub known: KnownFrames,
     /// Where windows go.
     pub windows: SyncSender<Window>,
     /// Length of a window; none for one that ends with the batches.
     pub interval: Option<Duration>,
-    /// CPU time in nanoseconds that one sample stands for.
-    pub period_ns: u64,
+    /// CPU time that one sample stands for.
+    pub epochs: Epochs,
     /// Counters.
     pub metrics: Arc<Metrics>,
 }
 
 impl Pipeline {
-    /// Runs until the reader is done; the last window then goes out whatever it holds.
+    /// Runs until the reader is done; the last windows then go out whatever they hold.
     pub fn run(mut self, batches: &Receiver<Batch>) {
-        let mut window = Window::new(unix_ns(), self.period_ns);
-        let mut started = Instant::now();
+        let mut windows = OpenWindows::new(self.epochs.clone(), self.interval, Instant::now(), unix_ns());
         loop {
-            let due = self.interval.map(|interval| (started + interval).saturating_duration_since(Instant::now()));
-            let due = due.unwrap_or(Duration::from_secs(3600));
+            let due = windows.due().map(|due| due.saturating_duration_since(Instant::now()));
+            let due = due.unwrap_or(Duration::from_secs(3600)).max(BUSY_PAUSE);
             match batches.recv_timeout(if self.waiting.is_empty() { due } else { due.min(LOOK) }) {
-                Ok(batch) => self.take(batch, &mut window),
+                Ok(batch) => self.take(batch, &mut windows),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            self.take_waiting(&mut window);
-            if self.interval.is_some_and(|interval| started.elapsed() >= interval) {
-                close(&mut window, started);
-                match self.windows.try_send(std::mem::replace(&mut window, Window::new(unix_ns(), self.period_ns))) {
-                    Ok(()) => {
-                        started = Instant::now();
-                        self.known.clear();
-                    }
-                    Err(TrySendError::Full(kept) | TrySendError::Disconnected(kept)) => window = kept,
-                }
-            }
+            self.take_waiting(&mut windows);
+            self.hand_on(&mut windows);
         }
         while !self.waiting.is_empty() {
             std::thread::sleep(LOOK);
-            self.take_waiting(&mut window);
+            self.take_waiting(&mut windows);
         }
-        close(&mut window, started);
-        if let Err(lost) = self.windows.send(window) {
-            drop(lost);
-            tracing::error!("the symbolizer is gone, the last window is lost");
+        for mut open in windows.into_closed(Instant::now()) {
+            close(&mut open.window);
+            if let Err(lost) = self.windows.send(open.window) {
+                drop(lost);
+                tracing::error!("the symbolizer is gone, the last window is lost");
+            }
         }
     }
 
-    fn take(&mut self, batch: Batch, window: &mut Window) {
+    /// Hands on what has to close. What cannot be handed on grows on.
+    fn hand_on(&mut self, windows: &mut OpenWindows) {
+        let awaited = |epoch| self.waiting.iter().any(|waiting| waiting.sample.header.epoch() == epoch);
+        while let Some(mut open) = windows.take_due(Instant::now(), unix_ns(), awaited) {
+            close(&mut open.window);
+            match self.windows.try_send(open.window) {
+                Ok(()) => {}
+                Err(TrySendError::Full(window) | TrySendError::Disconnected(window)) => {
+                    open.window = window;
+                    return windows.put_back(open);
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, batch: Batch, windows: &mut OpenWindows) {
         let Batch { events, mut pending } = batch;
         let mut last_ns = 0;
         for event in events {
@@ -108,7 +115,7 @@ impl Pipeline {
                     self.processes.events_lost(last_ns);
                     self.unwinder.events_lost();
                 }
-                Event::Sample(sample) => self.take_sample(sample, pending.split(1), window),
+                Event::Sample(sample) => self.take_sample(sample, pending.split(1), windows),
             }
         }
         self.unwinder.tell(last_ns, &mut self.processes);
@@ -124,24 +131,24 @@ impl Pipeline {
         }
     }
 
-    fn take_sample(&mut self, sample: Sample, one: Pending, window: &mut Window) {
+    fn take_sample(&mut self, sample: Sample, one: Pending, windows: &mut OpenWindows) {
         if lose::one("process") {
             return;
         }
-        let Some(stack) = &sample.stack else { return self.add(&sample, one, window) };
+        let Some(stack) = &sample.stack else { return self.add(&sample, one, windows) };
         let stamps = stack.head.stamps;
         let key = key(&sample);
         // Its mappings are needed.
         self.processes.identity(key, None, sample.header.time_ns);
         self.unwinder.copied(key, stamps);
         let waiting = Waiting { sample, one, since: Instant::now() };
-        if let Some(waiting) = self.finish(waiting, window) {
+        if let Some(waiting) = self.finish(waiting, windows) {
             self.waiting.push(waiting);
         }
     }
 
     /// Walks the rest of a copied stack; gives it back when it has to wait.
-    fn finish(&mut self, mut waiting: Waiting, window: &mut Window) -> Option<Waiting> {
+    fn finish(&mut self, mut waiting: Waiting, windows: &mut OpenWindows) -> Option<Waiting> {
         let key = key(&waiting.sample);
         let sample = &mut waiting.sample;
         let mut outcome = "finished";
@@ -153,28 +160,29 @@ impl Pipeline {
             self.unwinder.give_up(sample, key, &mut self.processes);
         }
         self.metrics.add(Metric::StacksCopied, outcome, 1);
-        self.add(&waiting.sample, waiting.one, window);
+        self.add(&waiting.sample, waiting.one, windows);
         None
     }
 
-    fn take_waiting(&mut self, window: &mut Window) {
+    fn take_waiting(&mut self, windows: &mut OpenWindows) {
         // Without a new table, another try would come to the same end.
         let any = self.unwinder.take_built();
         for waiting in std::mem::take(&mut self.waiting) {
             let due = any || waiting.since.elapsed() >= MAX_WAIT;
-            let left = if due { self.finish(waiting, window) } else { Some(waiting) };
+            let left = if due { self.finish(waiting, windows) } else { Some(waiting) };
             self.waiting.extend(left);
         }
     }
 
-    fn add(&mut self, sample: &Sample, one: Pending, window: &mut Window) {
+    fn add(&mut self, sample: &Sample, one: Pending, windows: &mut OpenWindows) {
         let header = &sample.header;
         let key = key(sample);
         let kernel_thread = (header.flags & KERNEL_THREAD != 0).then_some(sample);
         let identity = self.processes.identity(key, kernel_thread, header.time_ns);
         self.count_stop(header.stop);
-        let frames = self.frames(sample, key, window);
-        window.add(sample, &identity, frames, one);
+        let Some(open) = windows.of(header.epoch(), Instant::now(), unix_ns) else { return };
+        let frames = self.frames(sample, key, open);
+        open.window.add(sample, &identity, frames, one);
     }
 
     fn count_stop(&self, stop: u32) {
@@ -186,7 +194,8 @@ impl Pipeline {
     }
 
     /// Frames of the kernel and of the process, leaf first.
-    fn frames(&mut self, sample: &Sample, key: ProcessKey, window: &mut Window) -> Vec<u32> {
+    fn frames(&mut self, sample: &Sample, key: ProcessKey, open: &mut Open) -> Vec<u32> {
+        let Open { window, known: known_frames, .. } = open;
         let mut frames = Vec::with_capacity(sample.frames.len());
         for (depth, &address) in sample.kernel_frames().iter().enumerate() {
             // As in `instructions`.
@@ -196,8 +205,8 @@ impl Pipeline {
         let time_ns = sample.header.time_ns;
         let (mut executable, mut mappings) = (None, self.processes.mappings_number(key, time_ns));
         for address in instructions(sample.user_frames()) {
-            let known = self.known.get(mappings, address).or_else(|| {
-                let found = self.new_frame(key, address, time_ns, window);
+            let known = known_frames.get(mappings, address).or_else(|| {
+                let found = self.new_frame(key, address, time_ns, window, known_frames);
                 // The look may have shown other mappings.
                 mappings = self.processes.mappings_number(key, time_ns);
                 found
@@ -222,12 +231,19 @@ impl Pipeline {
     }
 
     /// The frame of an address that is not known yet; none where nothing executable is mapped.
-    fn new_frame(&mut self, key: ProcessKey, address: u64, time_ns: u64, to: &mut Window) -> Option<KnownFrame> {
+    fn new_frame(
+        &mut self,
+        key: ProcessKey,
+        address: u64,
+        time_ns: u64,
+        to: &mut Window,
+        all: &mut KnownFrames,
+    ) -> Option<KnownFrame> {
         let code = self.processes.user_address(key, address, time_ns)?;
         let known = KnownFrame { frame: to.frame(&code, FrameKind::Native), executable: code.executable.id };
         // What is made at run time may be something else at the next look.
         if matches!(code.executable.kind, ExecutableKind::Elf { .. }) {
-            self.known.insert(self.processes.mappings_number(key, time_ns), address, known);
+            all.insert(self.processes.mappings_number(key, time_ns), address, known);
         }
         Some(known)
     }
@@ -248,9 +264,8 @@ fn key(sample: &Sample) -> ProcessKey {
     ProcessKey { tgid: sample.header.tgid, start_ns: sample.header.start_ns }
 }
 
-/// Ends a window now, and lets it say what it really holds.
-fn close(window: &mut Window, started: Instant) {
-    window.duration_ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+/// Lets a window that has ended say what it really holds.
+fn close(window: &mut Window) {
     if let Some(count) = window.counts.values_mut().next()
         && lose::one("aggregate")
     {

@@ -1,7 +1,7 @@
 //! One span of sampling: the reader, the pipeline and the symbolizer, each on its own thread, joined by bounded
 //! channels.
 
-use crate::aggregate::{KnownFrames, Window};
+use crate::aggregate::Window;
 use crate::bpf;
 use crate::bpf::reader::Reader;
 use crate::confine;
@@ -59,7 +59,6 @@ impl Session {
         metrics: &Arc<Metrics>,
         sink: impl FnMut(Profile, Pending) + Send + 'static,
     ) -> anyhow::Result<Self> {
-        let period_ns = 1_000_000_000 / u64::from(options.sampling.hz);
         let mut loaded = bpf::load(&options.sampling)?;
         let memory = loaded.tables.take().context("the kernel programs come without tables")?;
         let maker = memory.maker();
@@ -75,11 +74,10 @@ impl Session {
             })
             .context("cannot start the thread that builds unwind tables")?,
             waiting: Vec::new(),
-            known: KnownFrames::default(),
             processes: ProcessTable::new(Executables::new(Arc::clone(metrics)), options.naming),
             windows: window_sink,
             interval: options.interval,
-            period_ns,
+            epochs: loaded.rates.epochs(),
             metrics: Arc::clone(metrics),
         };
         let reader = Reader::start(loaded, Arc::clone(ledger), Arc::clone(metrics), batch_sink)

@@ -14,6 +14,8 @@ pub const FILTER_PIDS: u32 = 1 << 1;
 pub const FILTER_CGROUP: u32 = 1 << 2;
 /// A process forked by one in the pid filter joins it.
 pub const FOLLOW_FORKS: u32 = 1 << 3;
+/// Some processes have a rate of their own.
+pub const PROCESS_RATES: u32 = 1 << 4;
 
 /// "The unified hierarchy" where a v1 controller's index stands otherwise.
 pub const UNIFIED: u32 = u32::MAX;

@@ -5,6 +5,7 @@
 #![no_std]
 
 pub mod config;
+pub mod control;
 pub mod limits;
 pub mod outcome;
 pub mod record;

@@ -68,7 +68,7 @@ codes! {
     }
 }
 
-/// Slots of the per-CPU counter array: entries, then one per [`Outcome`], then time.
+/// Slots of the per-CPU counter array: entries, then one per [`Outcome`], then time and losses.
 pub mod counter {
     use super::Outcome;
 
@@ -76,10 +76,16 @@ pub mod counter {
     pub const ENTERED: u32 = 0;
     /// First outcome.
     pub const OUTCOMES: u32 = 1;
-    /// Nanoseconds spent in the programs.
+    /// Nanoseconds spent in the sampling programs.
     pub const RUN_NS: u32 = OUTCOMES + Outcome::COUNT as u32;
     /// Process events that found no room in the ring buffer.
     pub const EVENTS_LOST: u32 = RUN_NS + 1;
+    /// Nanoseconds spent in the programs of process events.
+    pub const EVENT_RUN_NS: u32 = EVENTS_LOST + 1;
+    /// Process events not reported because the agent had asked for none.
+    pub const EVENTS_SHED: u32 = EVENT_RUN_NS + 1;
+    /// Processes that found no room in the pid filter.
+    pub const FILTER_FULL: u32 = EVENTS_SHED + 1;
     /// How many.
-    pub const COUNT: u32 = EVENTS_LOST + 1;
+    pub const COUNT: u32 = FILTER_FULL + 1;
 }

@@ -3,6 +3,7 @@
 //! Times are nanoseconds of CLOCK_MONOTONIC. A process is its tgid with the group leader's start time
 //! (nanoseconds of CLOCK_BOOTTIME, the clock that `/proc/PID/stat` shows in ticks).
 
+use crate::control::EPOCHS;
 use crate::limits::{COMM_BYTES, FRAME_SLOTS, MAX_KERNEL_FRAMES, MAX_STACK_BYTES, MAX_USER_FRAMES, REGISTER_SLOTS};
 use crate::unwind::{
     Cursor,
@@ -20,6 +21,9 @@ pub const EXIT: u32 = 3;
 pub const IN_KERNEL: u32 = 1;
 /// The task is a kernel thread.
 pub const KERNEL_THREAD: u32 = 1 << 1;
+
+/// Where the flags of a sample hold the epoch of its rate, see [`Rate::epoch`](crate::control::Rate::epoch).
+pub const EPOCH_SHIFT: u32 = 8;
 
 /// Set in a user address that is an instruction rather than a return address: where a signal interrupted.
 pub const INTERRUPTED: u64 = 1 << 63;
@@ -61,11 +65,19 @@ pub struct SampleHeader {
     pub user_frames: u32,
     /// At most [`MAX_STACK_BYTES`], a multiple of 8; 0 when the walk ended in the kernel program.
     pub stack_bytes: u32,
-    /// Zero.
-    pub padding: u32,
+    /// CPU time in nanoseconds that the sample stands for.
+    pub period_ns: u32,
 }
 
 const _: () = assert!(size_of::<SampleHeader>() == 88);
+
+impl SampleHeader {
+    /// The epoch of its rate.
+    #[must_use]
+    pub const fn epoch(&self) -> u32 {
+        self.flags >> EPOCH_SHIFT & (EPOCHS - 1)
+    }
+}
 
 /// Where the agent goes on walking: the last of the user frames, and the stack from its stack pointer up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,6 +168,10 @@ pub struct Scratch {
     pub entered_ns: u64,
     /// Address of the running task.
     pub task: u64,
+    /// Which of the firings is sampled, see [`Turn`](crate::control::Turn).
+    pub turn: u32,
+    /// Zero.
+    pub padding: u32,
     /// Programs of the chain run so far.
     pub tail_calls: u32,
     /// Stacks copied on this CPU in the second `copied_second`.

@@ -6,6 +6,7 @@
 #![no_std]
 #![no_main]
 
+mod control;
 mod copy;
 mod counters;
 mod emit;
@@ -39,19 +40,19 @@ pub fn walk_user(ctx: PerfEventContext) -> u32 {
 /// A task was forked.
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
 pub fn process_fork(ctx: RawTracePointContext) -> i32 {
-    process_events::fork(&ctx).unwrap_or(0)
+    process_events::timed(|| process_events::fork(&ctx))
 }
 
 /// A process runs a new executable.
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 pub fn process_exec(ctx: RawTracePointContext) -> i32 {
-    process_events::exec(&ctx).unwrap_or(0)
+    process_events::timed(|| process_events::exec(&ctx))
 }
 
 /// A task ended.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub fn process_exit(ctx: RawTracePointContext) -> i32 {
-    process_events::exit(&ctx).unwrap_or(0)
+    process_events::timed(|| process_events::exit(&ctx))
 }
 
 #[panic_handler]

@@ -8,6 +8,7 @@ use aya_ebpf::{
 };
 use profiler_common::{
     config::Config,
+    control::{self, ProcessRate},
     limits,
     outcome::counter,
     record::{Scratch, Seen},
@@ -67,6 +68,14 @@ pub static SEEN: LruHashMap<u64, Seen, { limits::MAX_SEEN as usize }> = LruHashM
 /// Processes (tgid) whose mappings the agent has told.
 #[btf_map]
 pub static PROCESSES: LruHashMap<u32, ProcessEntry, { limits::MAX_PROCESSES as usize }> = LruHashMap::new();
+
+/// What the agent changes while the programs run, see [`control`].
+#[btf_map]
+pub static CONTROLS: Array<u64, { control::COUNT as usize }> = Array::new();
+
+/// Processes (tgid) with a rate of their own, where `PROCESS_RATES` is set.
+#[btf_map]
+pub static RATES: LruHashMap<u32, ProcessRate, { limits::MAX_PROCESS_RATES as usize }> = LruHashMap::new();
 
 /// Bytes of a chunk of tables.
 pub type ChunkBytes = [u64; CHUNK_MAP_BYTES / 8];

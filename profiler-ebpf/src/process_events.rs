@@ -3,8 +3,8 @@
 //! mappings of the old one. A child has the mappings of its parent at first, and is known as far as that is.
 
 use crate::{
-    counters, filter,
-    maps::{EVENTS, FILTER, PROCESSES, setting},
+    control, counters, filter,
+    maps::{EVENTS, FILTER, PROCESSES, RATES, setting},
     task::Task,
 };
 use aya_ebpf::{
@@ -12,11 +12,23 @@ use aya_ebpf::{
     programs::RawTracePointContext,
 };
 use profiler_common::{
-    config::{FILTER_PIDS, FOLLOW_FORKS},
+    config::{FILTER_PIDS, FOLLOW_FORKS, PROCESS_RATES},
+    control::SHED_EVENTS,
     outcome::counter,
     record::{EXIT, FORK, ProcessEvent},
     unwind::place::{BY_CHANGES, Place, ProcessEntry},
 };
+
+/// Runs a body and adds the time it took to what process events took.
+#[inline(always)]
+pub fn timed(body: impl FnOnce() -> Option<i32>) -> i32 {
+    // SAFETY: no argument.
+    let started_ns = unsafe { bpf_ktime_get_ns() };
+    let result = body();
+    // SAFETY: no argument.
+    counters::add(counter::EVENT_RUN_NS, unsafe { bpf_ktime_get_ns() }.wrapping_sub(started_ns));
+    result.unwrap_or(0)
+}
 
 /// `TP_PROTO(struct task_struct *parent, struct task_struct *child)`.
 #[inline(always)]
@@ -26,8 +38,13 @@ pub fn fork(ctx: &RawTracePointContext) -> Option<i32> {
     if tgid != child.pid()? || !filter::allows_pid(parent_tgid) {
         return None;
     }
-    if setting!(flags) & (FILTER_PIDS | FOLLOW_FORKS) == FILTER_PIDS | FOLLOW_FORKS {
-        let _ = FILTER.insert(&tgid, &1, 0);
+    if setting!(flags) & (FILTER_PIDS | FOLLOW_FORKS) == FILTER_PIDS | FOLLOW_FORKS
+        && FILTER.insert(&tgid, &1, 0).is_err()
+    {
+        counters::add(counter::FILTER_FULL, 1);
+    }
+    if is_shed() {
+        return None;
     }
     let known = known(parent, parent_tgid);
     let branches = known.map_or(0, |entry| entry.branches);
@@ -42,6 +59,16 @@ pub fn fork(ctx: &RawTracePointContext) -> Option<i32> {
         let _ = PROCESSES.insert(&tgid, &ProcessEntry { start_ns, ..entry }, 0);
     }
     None
+}
+
+/// Whether the agent wants to hear of no event; counts the one at hand.
+#[inline(always)]
+fn is_shed() -> bool {
+    let shed = control::switched(SHED_EVENTS);
+    if shed {
+        counters::add(counter::EVENTS_SHED, 1);
+    }
+    shed
 }
 
 /// What is known of a living process's mappings.
@@ -66,6 +93,12 @@ pub fn exit(ctx: &RawTracePointContext) -> Option<i32> {
         let _ = FILTER.remove(&tgid);
     }
     let _ = PROCESSES.remove(&tgid);
+    if setting!(flags) & PROCESS_RATES != 0 {
+        let _ = RATES.remove(&tgid);
+    }
+    if is_shed() {
+        return None;
+    }
     submit(ctx, EXIT, task, tgid, Parent { tgid: 0, start_ns: 0, branches: 0 });
     None
 }

@@ -1,7 +1,7 @@
 //! A firing: decide, identify, take the kernel stack and the user registers, start the walk.
 
 use crate::{
-    counters, emit, filter,
+    control, counters, emit, filter,
     maps::{self, setting},
     read, registers,
     task::Task,
@@ -16,9 +16,10 @@ use aya_ebpf::{
 };
 use profiler_common::{
     config::KERNEL_STACKS,
+    control::Rate,
     limits::{COMM_BYTES, MAX_KERNEL_FRAMES},
     outcome::{Outcome, UnwindStop, counter},
-    record::{IN_KERNEL, KERNEL_THREAD, SAMPLE, Scratch},
+    record::{EPOCH_SHIFT, IN_KERNEL, KERNEL_THREAD, SAMPLE, Scratch},
 };
 
 /// The body of the perf event program.
@@ -28,15 +29,19 @@ pub fn sample(ctx: &PerfEventContext) -> Option<u32> {
     let id = unsafe { bpf_get_current_pid_tgid() };
     let tgid = (id >> 32) as u32;
     let task = Task::current();
-    if tgid == 0 || !filter::allows(task, tgid) {
+    if tgid == 0 {
+        return None;
+    }
+    let scratch = maps::scratch()?;
+    let rate = control::rate(scratch, task, tgid)?;
+    if !filter::allows(task, tgid) {
         return None;
     }
     // SAFETY: no argument.
     let entered_ns = unsafe { bpf_ktime_get_ns() };
     counters::add(counter::ENTERED, 1);
-    let scratch = maps::scratch()?;
     let user_mode = registers::hit_user_mode(ctx);
-    begin(scratch, task, id, entered_ns);
+    begin(scratch, task, id, entered_ns, rate);
     if !user_mode {
         take_kernel_stack(ctx, scratch);
     }
@@ -54,7 +59,7 @@ pub fn sample(ctx: &PerfEventContext) -> Option<u32> {
 
 /// Fills in who and when. Volatile: LLVM makes adjacent zero stores a call of memset.
 #[inline(always)]
-fn begin(scratch: *mut Scratch, task: Task, id: u64, entered_ns: u64) {
+fn begin(scratch: *mut Scratch, task: Task, id: u64, entered_ns: u64, rate: Rate) {
     // SAFETY: `scratch` is this CPU's map value, written by nobody else while the program runs.
     unsafe {
         (&raw mut (*scratch).entered_ns).write_volatile(entered_ns);
@@ -74,7 +79,8 @@ fn begin(scratch: *mut Scratch, task: Task, id: u64, entered_ns: u64) {
         (&raw mut (*header).user_frames).write_volatile(0);
         (&raw mut (*header).stack_bytes).write_volatile(0);
         let flags = if task.is_kernel_thread() { KERNEL_THREAD } else { 0 };
-        (&raw mut (*header).flags).write_volatile(flags);
+        (&raw mut (*header).flags).write_volatile(flags | rate.epoch << EPOCH_SHIFT);
+        (&raw mut (*header).period_ns).write_volatile(rate.period_ns);
         bpf_get_current_comm((&raw mut (*header).comm).cast(), COMM_BYTES as u32);
     }
 }

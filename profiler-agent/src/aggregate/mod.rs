@@ -6,10 +6,12 @@
 mod join;
 mod known;
 pub mod merge;
+mod open;
 mod series;
 mod window;
 
 pub use join::join_equal;
 pub use known::{KnownFrame, KnownFrames};
+pub use open::{Open, OpenWindows};
 pub use series::{Folded, SeriesGuard};
 pub use window::{Frame, Window, WindowProcess, WindowThread};

@@ -137,7 +137,7 @@ fn is_of_instance(key: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::profile::Sample;
+    use crate::profile::{Sample, Service};
 
     fn service(name: &str, labels: &[(&str, &str)], count: u64) -> Service {
         let labels = labels.iter().map(|&(key, value)| (Arc::from(key), Arc::from(value))).collect();

@@ -22,7 +22,19 @@ impl Counters {
     /// Nanoseconds spent in the programs.
     #[must_use]
     pub fn run_ns(&self) -> u64 {
-        self.sum(counter::RUN_NS)
+        self.sum(counter::RUN_NS) + self.sum(counter::EVENT_RUN_NS)
+    }
+
+    /// Process events that were not reported.
+    #[must_use]
+    pub fn events_shed(&self) -> u64 {
+        self.sum(counter::EVENTS_SHED)
+    }
+
+    /// Processes that found no room in the pid filter.
+    #[must_use]
+    pub fn filter_full(&self) -> u64 {
+        self.sum(counter::FILTER_FULL)
     }
 
     /// Process events that found no room.

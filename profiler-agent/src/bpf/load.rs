@@ -4,10 +4,11 @@ use super::btf::{Btf, BtfError};
 use super::counters::{Counters, Slots};
 use super::offsets::{self, Hierarchies};
 use super::perf::Clock;
+use super::rates::Rates;
 use super::sampling::{self, Sampling};
 use super::tables::KernelTables;
 use crate::config::SampleConfig;
-use aya::maps::{HashMap, MapData, PerCpuArray, ProgramArray, RingBuf};
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, ProgramArray, RingBuf};
 use aya::programs::{PerfEvent, Program, ProgramError, RawTracePoint};
 use aya::{Ebpf, EbpfLoader, Pod, include_bytes_aligned};
 use aya_log::EbpfLogger;
@@ -116,6 +117,9 @@ pub enum LoadError {
     /// No memory for unwind tables.
     #[error("cannot make memory for unwind tables: {0}")]
     Tables(std::io::Error),
+    /// The rates cannot be told.
+    #[error("cannot tell the kernel programs how often to sample: {0}")]
+    Rates(std::io::Error),
     /// The object lacks something.
     #[error("the object has no {0}")]
     NoSuch(&'static str),
@@ -143,6 +147,8 @@ pub struct Loaded {
     pub(super) logger: Option<EbpfLogger<&'static dyn log::Log>>,
     /// The kernel's counters.
     pub counters: Arc<Counters>,
+    /// How often is sampled.
+    pub rates: Arc<Rates>,
     /// Bytes of all maps and rings.
     pub map_bytes: u64,
 }
@@ -164,7 +170,9 @@ pub fn load(options: &Options) -> Result<Loaded, LoadError> {
     attach_tracepoints(&mut programs)?;
     let sample = perf_event(&mut programs, "sample")?.fd().and_then(|fd| Ok(fd.try_clone()?));
     let sample = sample.map_err(|source| LoadError::Program { name: "sample", source })?;
-    let sampling = Sampling::start(options.clock, options.hz, sample).map_err(|error| match options.clock {
+    let controls: Array<MapData, u64> = map(&mut programs, "CONTROLS")?;
+    let rates = Arc::new(Rates::new(controls, options.hz, Vec::new()).map_err(LoadError::Rates)?);
+    let sampling = Sampling::start(options.clock, Arc::clone(&rates), sample).map_err(|error| match options.clock {
         Clock::CpuClock => LoadError::Perf(error),
         Clock::Cycles => LoadError::NoCycles(error),
     })?;
@@ -177,6 +185,7 @@ pub fn load(options: &Options) -> Result<Loaded, LoadError> {
         tables: Some(tables),
         logger,
         counters: Arc::new(Counters::new(counters)),
+        rates,
         map_bytes,
     })
 }

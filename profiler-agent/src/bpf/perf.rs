@@ -58,6 +58,7 @@ const COMM_EXEC: u64 = 1 << 24;
 const USE_CLOCK_ID: u64 = 1 << 25;
 const FLAG_FD_CLOEXEC: libc::c_ulong = 8;
 const IOC_ENABLE: libc::c_ulong = 0x2400;
+const IOC_PERIOD: libc::c_ulong = 0x4008_2404;
 const IOC_SET_BPF: libc::c_ulong = 0x4004_2408;
 
 /// A sampling event of every task on one CPU, not on its idle task; not enabled yet.
@@ -119,6 +120,19 @@ pub(super) fn attach(event: &OwnedFd, program: BorrowedFd<'_>) -> Result<()> {
 /// Starts the event.
 pub(super) fn enable(event: &OwnedFd) -> Result<()> {
     ioctl(event, IOC_ENABLE, 0)
+}
+
+/// Another rate for an event that runs. Its timer starts anew with a whole period.
+pub(super) fn set_hz(event: &OwnedFd, clock: Clock, hz: u32) -> Result<()> {
+    let value = match clock {
+        Clock::CpuClock => u64::from(1_000_000_000 / hz),
+        Clock::Cycles => u64::from(hz),
+    };
+    // SAFETY: the request reads a 64-bit integer at the address.
+    match unsafe { libc::ioctl(event.as_raw_fd(), IOC_PERIOD as _, &raw const value) } {
+        0 => Ok(()),
+        _ => Err(Error::last_os_error()),
+    }
 }
 
 fn ioctl(event: &OwnedFd, request: libc::c_ulong, argument: libc::c_ulong) -> Result<()> {

@@ -1,16 +1,18 @@
 //! The events of every online CPU, followed as CPUs come and go.
 
 use super::perf::{self, Clock};
+use super::rates::Rates;
 use super::sideband::Sideband;
 use aya::programs::ProgramFd;
 use std::collections::BTreeMap;
 use std::io::Result;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 /// Sampling on all CPUs.
 pub(super) struct Sampling {
     clock: Clock,
-    hz: u32,
+    rates: Arc<Rates>,
     program: ProgramFd,
     cpus: BTreeMap<u32, Cpu>,
 }
@@ -23,8 +25,8 @@ struct Cpu {
 
 impl Sampling {
     /// Opens and starts the events of all online CPUs.
-    pub(super) fn start(clock: Clock, hz: u32, program: ProgramFd) -> Result<Self> {
-        let mut sampling = Self { clock, hz, program, cpus: BTreeMap::new() };
+    pub(super) fn start(clock: Clock, rates: Arc<Rates>, program: ProgramFd) -> Result<Self> {
+        let mut sampling = Self { clock, rates, program, cpus: BTreeMap::new() };
         for cpu in online()? {
             let opened = sampling.open(cpu)?;
             sampling.cpus.insert(cpu, opened);
@@ -34,7 +36,7 @@ impl Sampling {
     }
 
     fn open(&self, cpu: u32) -> Result<Cpu> {
-        let sampler = perf::open_sampler(cpu, self.clock, self.hz)?;
+        let sampler = perf::open_sampler(cpu, self.clock, self.rates.timer_hz())?;
         perf::attach(&sampler, self.program.as_fd())?;
         Ok(Cpu { sampler, sideband: Sideband::open(cpu)?, last_count: 0 })
     }
@@ -42,6 +44,7 @@ impl Sampling {
     /// Opens events of CPUs that came, closes those of CPUs that went. An event whose count stands still belongs
     /// to a CPU that went and came back: it is dead and opened anew.
     pub(super) fn follow(&mut self) -> Result<()> {
+        self.follow_rate()?;
         let online = online()?;
         self.cpus.retain(|cpu, events| {
             let count = perf::count(&events.sampler).unwrap_or(0);
@@ -58,6 +61,13 @@ impl Sampling {
             }
         }
         Ok(())
+    }
+
+    /// Lets the timers fire at the highest rate that is configured.
+    fn follow_rate(&self) -> Result<()> {
+        let Some(hz) = self.rates.wanted_timer_hz() else { return Ok(()) };
+        self.cpus.values().try_for_each(|cpu| perf::set_hz(&cpu.sampler, self.clock, hz))?;
+        self.rates.timer_changed(hz)
     }
 
     /// Ends sampling; the side bands stay until their last records are read.

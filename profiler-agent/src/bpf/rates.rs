@@ -1,0 +1,191 @@
+//! How often is sampled, changed while it runs.
+//!
+//! The timers of the CPUs go on as they are: to change them (PERF_EVENT_IOC_PERIOD) starts each anew with a whole period,
+//! which loses what had gone by of the one before, half a period for each change and CPU. The program takes a share of
+//! their firings instead, which is exact from the first firing on (see [`profiler_common::control`]). The timers
+//! themselves change only where the highest rate does: with the configuration.
+
+use aya::maps::{Array, MapData};
+use profiler_common::control::{self, EPOCHS, MAX_PERIOD_NS, Rate, SHED_EVENTS, SWITCHES};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Rates that services may have of their own.
+pub const MAX_SERVICE_RATES: usize = control::RATES as usize - 1;
+
+/// Nanoseconds between two firings.
+#[must_use]
+pub fn period_ns(hz: u32) -> u32 {
+    MAX_PERIOD_NS / hz.max(1)
+}
+
+/// The period of each epoch's rate: a sample says of which epoch it is.
+#[derive(Clone, Debug, Default)]
+pub struct Epochs(Arc<[AtomicU32; EPOCHS as usize]>);
+
+impl Epochs {
+    /// CPU time in nanoseconds that a sample of this epoch stands for.
+    #[must_use]
+    pub fn period_ns(&self, epoch: u32) -> u64 {
+        self.0[epoch as usize % self.0.len()].load(Ordering::Acquire).into()
+    }
+
+    pub(crate) fn set(&self, epoch: u32, period_ns: u32) {
+        self.0[epoch as usize % self.0.len()].store(period_ns, Ordering::Release);
+    }
+}
+
+/// What is sampled how often.
+#[derive(Clone, Debug)]
+struct State {
+    /// Of the timers as they run.
+    timer_hz: u32,
+    /// Of processes without a rate of their own, as configured.
+    base_hz: u32,
+    /// The same as it is now.
+    hz: u32,
+    /// Of the services that have one, as configured.
+    services: Vec<u32>,
+    epoch: u32,
+}
+
+impl State {
+    /// What the timers have to keep up with.
+    fn highest_hz(&self) -> u32 {
+        self.services.iter().copied().fold(self.base_hz, u32::max)
+    }
+
+    /// The rate of all processes, then those of services, lowered alike.
+    fn rates(&self) -> Vec<Rate> {
+        let timer_ns = period_ns(self.timer_hz);
+        let lowered = |hz: u32| {
+            let ns = u64::from(period_ns(hz)) * u64::from(self.base_hz) / u64::from(self.hz.max(1));
+            u32::try_from(ns).unwrap_or(MAX_PERIOD_NS).min(MAX_PERIOD_NS)
+        };
+        let periods = std::iter::once(period_ns(self.hz)).chain(self.services.iter().map(|&hz| lowered(hz)));
+        periods.map(|ns| Rate { timer_ns, period_ns: ns.max(timer_ns), epoch: self.epoch }).collect()
+    }
+}
+
+/// Sets rates and switches of the kernel program.
+pub struct Rates {
+    slots: Mutex<Array<MapData, u64>>,
+    state: Mutex<State>,
+    epochs: Epochs,
+}
+
+impl Rates {
+    /// Tells the program its first rates.
+    pub(super) fn new(slots: Array<MapData, u64>, hz: u32, services: Vec<u32>) -> std::io::Result<Self> {
+        let mut state = State { timer_hz: hz, base_hz: hz, hz, services, epoch: 0 };
+        state.timer_hz = state.highest_hz();
+        let rates = Self { slots: Mutex::new(slots), state: Mutex::new(state.clone()), epochs: Epochs::default() };
+        rates.tell(&state)?;
+        Ok(rates)
+    }
+
+    fn tell(&self, state: &State) -> std::io::Result<()> {
+        let rates = state.rates();
+        let mut slots = lock(&self.slots);
+        for (slot, rate) in rates.iter().enumerate() {
+            if slot == 0 {
+                self.epochs.set(state.epoch, rate.period_ns);
+            }
+            slots.set(slot as u32, rate.pack(), 0).map_err(std::io::Error::other)?;
+        }
+        Ok(())
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) -> std::io::Result<()> {
+        let mut state = lock(&self.state);
+        let mut changed = state.clone();
+        change(&mut changed);
+        changed.epoch = (changed.epoch + 1) % EPOCHS;
+        self.tell(&changed)?;
+        *state = changed;
+        Ok(())
+    }
+
+    /// Samples at another rate from now on, at most as often as configured.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn set_hz(&self, hz: u32) -> std::io::Result<()> {
+        self.change(|state| state.hz = hz.clamp(1, state.base_hz))
+    }
+
+    /// Another configured rate. The timers follow within a second.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn set_base_hz(&self, hz: u32) -> std::io::Result<()> {
+        self.change(|state| (state.base_hz, state.hz) = (hz, hz))
+    }
+
+    /// How often is sampled now, as configured, and by the timers.
+    #[must_use]
+    pub fn hz(&self) -> u32 {
+        lock(&self.state).hz
+    }
+
+    /// How often is sampled at most.
+    #[must_use]
+    pub fn base_hz(&self) -> u32 {
+        lock(&self.state).base_hz
+    }
+
+    /// Periods of the samples on their way.
+    #[must_use]
+    pub fn epochs(&self) -> Epochs {
+        self.epochs.clone()
+    }
+
+    /// How often the timers should fire, when that is another rate than theirs.
+    pub(super) fn wanted_timer_hz(&self) -> Option<u32> {
+        let state = lock(&self.state);
+        Some(state.highest_hz()).filter(|hz| *hz != state.timer_hz)
+    }
+
+    /// How often the timers fire.
+    pub(super) fn timer_hz(&self) -> u32 {
+        lock(&self.state).timer_hz
+    }
+
+    /// The timers fire at another rate now.
+    pub(super) fn timer_changed(&self, hz: u32) -> std::io::Result<()> {
+        self.change(|state| state.timer_hz = hz)
+    }
+
+    /// Whether the program reports forks and exits.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn shed_events(&self, shed: bool) -> std::io::Result<()> {
+        let switches = if shed { SHED_EVENTS } else { 0 };
+        lock(&self.slots).set(SWITCHES, switches, 0).map_err(std::io::Error::other)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn services_are_lowered_with_the_others() {
+        let state = State { timer_hz: 100, base_hz: 20, hz: 5, services: vec![100, 10, 1], epoch: 3 };
+        let periods: Vec<u32> = state.rates().iter().map(|rate| rate.period_ns).collect();
+        assert_eq!(periods, [200_000_000, 40_000_000, 400_000_000, 1_000_000_000]);
+        assert!(state.rates().iter().all(|rate| (rate.timer_ns, rate.epoch) == (10_000_000, 3)));
+        assert_eq!(state.highest_hz(), 100);
+    }
+
+    #[test]
+    fn nothing_is_sampled_more_often_than_the_timers_fire() {
+        let state = State { timer_hz: 19, base_hz: 99, hz: 99, services: Vec::new(), epoch: 0 };
+        assert_eq!(state.rates(), [Rate { timer_ns: 52_631_578, period_ns: 52_631_578, epoch: 0 }]);
+    }
+}
