@@ -56,7 +56,10 @@ impl GrpcClient {
         request.set_timeout(timeout);
         match self.grpc.unary(request, PathAndQuery::from_static(PATH), Encoded).await {
             Ok(response) => accepted(&response.into_inner()),
-            Err(status) if never_sent(&status) => Attempt::NotReached(bounded(&chain(&status))),
+            Err(status) if never_sent(&status) => {
+                let cause = status.source().unwrap_or(&status);
+                Attempt::NotReached(bounded(&chain(cause)))
+            }
             Err(status) => {
                 let outcome = of_grpc(status.code(), status.message(), status.details());
                 Attempt::Answered(outcome, bounded(&format!("{:?}: {}", status.code(), status.message())))

@@ -181,7 +181,7 @@ impl Keeper {
             waiting: Arc::clone(&spool.waiting),
             in_flight: BTreeSet::new(),
             saved: Instant::now(),
-            failing: false,
+            failing: None,
         };
         let own = folder.to_owned();
         let body = move || {
@@ -256,7 +256,8 @@ struct Keeping {
     waiting: Arc<AtomicUsize>,
     in_flight: BTreeSet<PartId>,
     saved: Instant,
-    failing: bool,
+    /// What it cannot do at present.
+    failing: Option<&'static str>,
 }
 
 impl Keeping {
@@ -318,6 +319,7 @@ impl Keeping {
                     Kept::Disk(part, pending.spooled())
                 };
                 let parts = appended.stored.into_iter().zip(pendings).map(keep).collect();
+                self.works("append");
                 self.metrics.set(Metric::SpoolBytes, "", self.store.bytes() as f64);
                 self.save(false, true);
                 Spooling { parts, evicted: appended.evicted.iter().map(|part| part.id).collect() }
@@ -381,19 +383,22 @@ impl Keeping {
         };
         self.saved = Instant::now();
         match self.store.save(&counts, sync) {
-            Ok(()) if self.failing => {
-                self.failing = false;
-                tracing::info!("the spool works again");
-            }
-            Ok(()) => {}
+            Ok(()) => self.works("save"),
             Err(error) => self.fail("save", &error),
         }
     }
 
     fn fail(&mut self, operation: &'static str, error: &SpoolError) {
         self.metrics.add(Metric::SpoolErrors, operation, 1);
-        if !std::mem::replace(&mut self.failing, true) {
+        if self.failing.replace(operation).is_none() {
             tracing::error!(%error, "spool fails; windows stay in memory");
+        }
+    }
+
+    fn works(&mut self, operation: &'static str) {
+        if self.failing == Some(operation) {
+            self.failing = None;
+            tracing::info!("the spool works again");
         }
     }
 }
