@@ -78,7 +78,9 @@ fn longest_gap_ms(stub: &Stub) -> u64 {
     let mut spans: Vec<(u64, u64)> = stub
         .arrivals()
         .iter()
-        .flat_map(|arrival| profiles(&arrival.request).map(|one| (one.time_unix_nano, one.duration_nano)).collect::<Vec<_>>())
+        .flat_map(|arrival| {
+            profiles(&arrival.request).map(|one| (one.time_unix_nano, one.duration_nano)).collect::<Vec<_>>()
+        })
         .collect();
     spans.sort_unstable();
     let gaps = spans.windows(2).map(|pair| pair[1].0.saturating_sub(pair[0].0 + pair[0].1));

@@ -4,14 +4,18 @@
 //! coverage feedback, and plain tests run them over every seed, as it is and made wrong, and over every input that once
 //! broke one of them.
 
+mod disk;
 mod files;
+mod spooled;
 mod text;
 mod unwinding;
 
 #[cfg(test)]
 mod tests;
 
+pub use disk::MemoryDisk;
 pub use files::{debug_info, eh_frame, elf_headers, go_tables, jitdump, perf_map, symbols};
+pub use spooled::{spool_state, spool_window};
 pub use text::{demangle, maps, ring_record};
 pub use unwinding::{copied_stack, unwind_page, unwind_step, unwind_table};
 
@@ -31,6 +35,8 @@ pub const TARGETS: &[Target] = &[
     ("maps", maps),
     ("perf_map", perf_map),
     ("ring_record", ring_record),
+    ("spool_state", spool_state),
+    ("spool_window", spool_window),
     ("symbols", symbols),
     ("unwind_page", unwind_page),
     ("unwind_step", unwind_step),

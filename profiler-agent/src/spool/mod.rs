@@ -79,12 +79,21 @@
 //! # Why no library
 //!
 //! Embedded databases (SQLite, redb, fjall) answer a damaged page with an error for the file or the table, not with the
-//! other records, and evict nothing by age within a bound of bytes. Queues on disk are unmaintained (yaque, queue-file),
-//! young (disk_backed_queue, persistent-queue) or built over such a database, and know no bound in bytes either.
+//! other records, and evict nothing by age within a bound of bytes. Queues on disk keep no checksum of an element and no
+//! bound in bytes (yaque, queue-file), or are young and built over such a database (disk_backed_queue, persistent-queue).
 
 mod disk;
+mod file;
 mod keeper;
+mod recover;
+mod scan;
+mod settle;
+mod state;
 mod store;
+mod window;
+
+#[cfg(test)]
+mod tests;
 
 pub use disk::{Disk, Folder};
 pub use keeper::{Found, Keeper, Kept, Spool, Spooling};
