@@ -89,10 +89,10 @@ impl Entry {
         }
     }
 
-    /// The encoded request; why it is gone, if it is. From now on it is on its way.
-    pub(super) async fn body(&mut self) -> Result<Bytes, DropReason> {
+    /// The encoded request; none while the disk hangs; why it is gone, if it is.
+    pub(super) async fn body(&mut self) -> Result<Option<Bytes>, DropReason> {
         match &self.place {
-            Some(Place::Memory(body, _)) => Ok(body.clone()),
+            Some(Place::Memory(body, _)) => Ok(Some(body.clone())),
             Some(Place::Disk(spool, id, _)) => {
                 let (spool, id) = (spool.clone(), *id);
                 spool.claim(id).await

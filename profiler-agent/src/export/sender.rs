@@ -182,7 +182,8 @@ impl Sender {
     /// One try; what is to be sent again.
     async fn send(&self, mut entry: Entry, kind: Kind) -> Vec<Entry> {
         let body = match entry.body().await {
-            Ok(body) => body,
+            Ok(Some(body)) => body,
+            Ok(None) => return self.again(entry, None, "the spool's disk hangs".to_owned()),
             Err(reason) => {
                 entry.dropped(reason);
                 return Vec::new();

@@ -8,7 +8,9 @@
 //!
 //! A disk that hangs stalls this thread alone: windows then stay in memory.
 
-use super::{Counts, NewPart, PartId, Recovered, SpoolError, Store, StoredPart};
+use super::poll::{PollFile, Poller};
+use super::restore::{Found, restore};
+use super::{Counts, NewPart, PartId, SpoolError, Store, StoredPart};
 use crate::confine;
 use crate::host::unix_ns;
 use crate::telemetry::ledger::{DropReason, Ledger, Pending, Snapshot, Spooled};
@@ -25,6 +27,8 @@ use tokio::sync::oneshot;
 
 /// Time between two saves: one poll of the ring buffer.
 const SAVE: Duration = Duration::from_millis(100);
+/// A disk that says nothing for so long hangs.
+const DISK_HANGS: Duration = Duration::from_secs(10);
 /// Windows that wait for the disk at most.
 const MAX_WAITING: usize = 4;
 
@@ -91,14 +95,18 @@ impl Spool {
         }
     }
 
-    /// The body of a part that is going to be sent; why it is gone, if it is.
+    /// The body of a part that is going to be sent; none while the disk hangs; why it is gone, if it is.
     ///
     /// # Errors
     /// The part was evicted, or is damaged.
-    pub async fn claim(&self, id: PartId) -> Result<Bytes, DropReason> {
+    pub async fn claim(&self, id: PartId) -> Result<Option<Bytes>, DropReason> {
         let (answer, answered) = oneshot::channel();
         let _ = self.commands.send(Command::Claim(id, answer));
-        answered.await.unwrap_or(Err(DropReason::SpoolLost))
+        match tokio::time::timeout(DISK_HANGS, answered).await {
+            Ok(Ok(claimed)) => claimed.map(Some),
+            // The spool's thread is gone, or its disk hangs: the part stays there.
+            Ok(Err(_)) | Err(_) => Ok(None),
+        }
     }
 
     /// The part was not sent after all, or has to be sent again.
@@ -143,20 +151,12 @@ fn in_memory(parts: Vec<(NewPart, Pending)>, evicted: Vec<PartId>) -> Spooling {
     Spooling { parts: parts.into_iter().map(|(part, pending)| Kept::Memory(part, pending)).collect(), evicted }
 }
 
-/// What an earlier agent left.
-#[derive(Debug)]
-pub struct Found {
-    /// Parts, oldest first.
-    pub parts: Vec<StoredPart>,
-    /// Stands for their samples.
-    pub spooled: Spooled,
-}
-
 /// The spool's thread.
 #[derive(Debug)]
 pub struct Keeper {
     spool: Spool,
     thread: JoinHandle<()>,
+    poller: Poller,
 }
 
 impl Keeper {
@@ -171,7 +171,10 @@ impl Keeper {
         metrics: &Arc<Metrics>,
     ) -> Result<(Self, Found), SpoolError> {
         let (store, recovered) = Store::open(folder, max_bytes)?;
-        let found = restore(recovered, ledger, metrics);
+        let (file, last) = PollFile::open(folder).map_err(SpoolError::io("open", "poll"))?;
+        let found = restore(recovered, last, ledger, metrics);
+        let run = rand::random();
+        let poller = Poller::start(file, folder, run, ledger).map_err(SpoolError::io("start the thread of", "poll"))?;
         let (commands, incoming) = channel();
         let spool = Spool { commands, waiting: Arc::default() };
         let keeping = Keeping {
@@ -180,6 +183,7 @@ impl Keeper {
             metrics: Arc::clone(metrics),
             waiting: Arc::clone(&spool.waiting),
             in_flight: BTreeSet::new(),
+            run,
             saved: Instant::now(),
             failing: None,
         };
@@ -190,7 +194,7 @@ impl Keeper {
         };
         let thread = std::thread::Builder::new().name("spool".into()).spawn(body);
         let thread = thread.map_err(SpoolError::io("start the thread of", "."))?;
-        Ok((Self { spool, thread }, found))
+        Ok((Self { spool, thread, poller }, found))
     }
 
     /// For those who hand parts over.
@@ -201,51 +205,11 @@ impl Keeper {
 
     /// Saves the last state. What is handed over later is not taken.
     pub fn finish(self) {
+        self.poller.finish();
         let _ = self.spool.commands.send(Command::Finish);
         if self.thread.join().is_err() {
             tracing::error!("the spool's thread panicked");
         }
-    }
-}
-
-/// Lets the ledger go on.
-fn restore(recovered: Recovered, ledger: &Arc<Ledger>, metrics: &Metrics) -> Found {
-    let Recovered { state, parts, corrupt_records, unfinished, left_alone } = recovered;
-    let spooled: u64 = parts.iter().map(|part| part.samples).sum();
-    metrics.add(Metric::SpoolErrors, "damaged", corrupt_records);
-    metrics.add(Metric::SpoolErrors, "not_readable", left_alone);
-    let Some(state) = state else {
-        // Parts without a ledger: they were taken by somebody.
-        let last = Snapshot { taken: spooled, entered: spooled, spooled, ..Snapshot::default() };
-        return Found { parts, spooled: ledger.restore(&last, 0, spooled) };
-    };
-    let found: u64 = parts.iter().filter(|part| part.id.window >= state.next_window).map(|part| part.samples).sum();
-    // What the disk had of the last seconds before the host went down is not known.
-    let power_cut = !state.counts.clean && boot_id().is_none_or(|now| now != state.boot_id);
-    let is_unsure = |part: &&StoredPart| power_cut || state.counts.in_flight.contains(&part.id);
-    let unsure: u64 = parts.iter().filter(is_unsure).map(|part| part.samples).sum();
-    metrics.add(Metric::ExportAmbiguous, "", state.counts.ambiguous + unsure);
-    let gap_s = unix_ns().saturating_sub(state.counts.saved_unix_ns) as f64 / 1e9;
-    metrics.set(Metric::GapSeconds, "", state.counts.gap_seconds + gap_s);
-    let last = snapshot(&state.counts);
-    let killed = last.pending.saturating_sub(found);
-    tracing::info!(parts = parts.len(), samples = spooled, killed, gap_s, unfinished, "going on with the spool");
-    Found { spooled: ledger.restore(&last, found, spooled), parts }
-}
-
-fn boot_id() -> Option<String> {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    Some(text.trim().to_owned()).filter(|text| !text.is_empty())
-}
-
-fn snapshot(counts: &Counts) -> Snapshot {
-    Snapshot {
-        taken: counts.taken,
-        entered: counts.entered,
-        exported: counts.exported,
-        spooled: counts.spooled,
-        pending: counts.pending,
-        dropped: counts.dropped.iter().map(|(label, &count)| (label.clone().into(), count)).collect(),
     }
 }
 
@@ -255,6 +219,7 @@ struct Keeping {
     metrics: Arc<Metrics>,
     waiting: Arc<AtomicUsize>,
     in_flight: BTreeSet<PartId>,
+    run: u64,
     saved: Instant,
     /// What it cannot do at present.
     failing: Option<&'static str>,
@@ -369,6 +334,7 @@ impl Keeping {
     fn save(&mut self, clean: bool, sync: bool) {
         let Snapshot { taken, entered, exported, spooled, pending, dropped } = self.ledger.snapshot();
         let counts = Counts {
+            run: self.run,
             taken,
             entered,
             exported,

@@ -29,6 +29,7 @@
 //! |---|---|
 //! | `lock` | empty; its `flock` says that an agent uses the folder |
 //! | `state` | the ledger's counts and which parts ended |
+//! | `poll` | what the kernel program had counted at the last poll, see `poll.rs` |
 //! | `0123456789abcdef.window` | a window, named by its number in 16 hexadecimal digits; ascending is older to newer |
 //! | `0123456789abcdef.tmp` | a window that was not finished; removed at the next start |
 //!
@@ -85,7 +86,9 @@
 mod disk;
 mod file;
 mod keeper;
+mod poll;
 mod recover;
+mod restore;
 mod scan;
 mod settle;
 mod state;
@@ -96,7 +99,8 @@ mod window;
 mod tests;
 
 pub use disk::{Disk, Folder};
-pub use keeper::{Found, Keeper, Kept, Spool, Spooling};
+pub use keeper::{Keeper, Kept, Spool, Spooling};
+pub use restore::Found;
 pub use store::Store;
 
 use bytes::Bytes;
@@ -173,6 +177,8 @@ pub struct AppendError {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Counts {
+    /// Tells agents apart.
+    pub run: u64,
     /// Taken by the kernel program.
     pub taken: u64,
     /// Entered the agent's stages.

@@ -385,6 +385,12 @@ impl Snapshot {
         self.dropped.iter().map(|(_, count)| count).sum()
     }
 
+    /// Samples lost for this reason.
+    #[must_use]
+    pub fn dropped_for(&self, reason: &str) -> u64 {
+        self.dropped.iter().find(|(found, _)| found == reason).map_or(0, |(_, count)| *count)
+    }
+
     /// Whether the equation holds.
     #[must_use]
     pub fn balances(&self) -> bool {
@@ -483,8 +489,7 @@ mod tests {
         ledger.set_kernel(Box::new(Fixed(KernelCounts { entered: 12, outcomes: [10, 2, 0], submitted: vec![6, 4] })));
         let snapshot = ledger.snapshot();
         assert!(snapshot.balances(), "{snapshot}");
-        let count =
-            |snapshot: &Snapshot, label: &str| snapshot.dropped.iter().find(|(found, _)| found == label).unwrap().1;
+        let count = Snapshot::dropped_for;
         assert_eq!((snapshot.taken, snapshot.exported, snapshot.spooled, snapshot.pending), (112, 40, 38, 10));
         assert_eq!((count(&snapshot, "killed"), count(&snapshot, "spool_lost")), (8, 4));
         assert_eq!((count(&snapshot, "ring_full"), count(&snapshot, "refused")), (5, 5));

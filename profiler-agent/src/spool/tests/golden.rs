@@ -21,6 +21,7 @@ fn new_part(name: &str, samples: u64) -> NewPart {
 
 fn counts() -> Counts {
     Counts {
+        run: 0,
         taken: 100,
         entered: 98,
         exported: 60,
