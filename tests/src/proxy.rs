@@ -4,7 +4,7 @@ use crate::workload::free_port;
 use rustix::net::sockopt::set_socket_linger;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -13,8 +13,8 @@ use std::time::Duration;
 const LOOK: Duration = Duration::from_millis(20);
 /// Bytes of a request that come through before the connection is reset.
 const BEFORE_RESET: usize = 2000;
-/// Bytes of a server that come through before the connection is reset: HTTP/2's settings, and no answer.
-const BEFORE_ANSWER: usize = 100;
+/// What a server says after so many bytes of the client is taken for an answer.
+const REQUEST: usize = 1000;
 
 /// What the proxy does with connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,17 +154,23 @@ fn is_pause(error: &std::io::Error) -> bool {
 fn forward(client: &TcpStream, fault: Fault, server: &str, ended: &AtomicBool) {
     let Ok(upstream) = TcpStream::connect(server) else { return };
     upstream.set_read_timeout(Some(LOOK)).expect("a stream that looks up");
-    let broken = AtomicBool::new(false);
+    let (broken, requested) = (AtomicBool::new(false), AtomicUsize::new(0));
     let over = || ended.load(Ordering::Relaxed) || broken.load(Ordering::Relaxed);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            let most = if fault == Fault::ResetRequest { BEFORE_RESET } else { usize::MAX };
-            if !pump(client, &upstream, most, fault == Fault::Drip, &over) {
+            let may_pass = |bytes: usize| {
+                let before = requested.fetch_add(bytes, Ordering::Relaxed);
+                if fault == Fault::ResetRequest { bytes.min(BEFORE_RESET.saturating_sub(before)) } else { bytes }
+            };
+            if !pump(client, &upstream, &may_pass, fault == Fault::Drip, &over) {
                 broken.store(true, Ordering::Relaxed);
             }
         });
-        let most = if fault == Fault::ResetAnswer { BEFORE_ANSWER } else { usize::MAX };
-        if !pump(&upstream, client, most, false, &over) {
+        let may_pass = |bytes: usize| {
+            let answers = fault == Fault::ResetAnswer && requested.load(Ordering::Relaxed) > REQUEST;
+            if answers { 0 } else { bytes }
+        };
+        if !pump(&upstream, client, &may_pass, false, &over) {
             broken.store(true, Ordering::Relaxed);
         }
     });
@@ -175,9 +181,15 @@ fn forward(client: &TcpStream, fault: Fault, server: &str, ended: &AtomicBool) {
     }
 }
 
-/// Copies until the end of the stream, which it passes on; false when it ended because `most` bytes went through.
-fn pump(mut from: &TcpStream, mut to: &TcpStream, most: usize, drip: bool, over: &dyn Fn() -> bool) -> bool {
-    let (mut bytes, mut passed) = ([0; 16_384], 0);
+/// Copies until the end of the stream, which it passes on; false when it ended because not all of it may pass.
+fn pump(
+    mut from: &TcpStream,
+    mut to: &TcpStream,
+    may_pass: &dyn Fn(usize) -> usize,
+    drip: bool,
+    over: &dyn Fn() -> bool,
+) -> bool {
+    let mut bytes = [0; 16_384];
     let step = if drip { 1 } else { bytes.len() };
     while !over() {
         let read = match from.read(&mut bytes[..step]) {
@@ -189,12 +201,11 @@ fn pump(mut from: &TcpStream, mut to: &TcpStream, most: usize, drip: bool, over:
             let _ = to.shutdown(Shutdown::Write);
             return true;
         }
-        let pass = read.min(most - passed);
+        let pass = may_pass(read);
         if to.write_all(&bytes[..pass]).is_err() {
             return true;
         }
-        passed += pass;
-        if passed >= most {
+        if pass < read {
             return false;
         }
         if drip {

@@ -201,6 +201,14 @@ impl Backlog {
         self.next_number += 1;
     }
 
+    /// Takes out what is in memory and was put off.
+    pub(super) fn take_memory(&mut self) -> Vec<Entry> {
+        let found: Vec<_> = self.replay.iter().filter(|(_, entry)| in_memory(entry) > 0).map(|(key, _)| *key).collect();
+        let taken: Vec<Entry> = found.iter().filter_map(|key| self.replay.remove(key)).collect();
+        self.bytes -= taken.iter().map(in_memory).sum::<usize>();
+        taken
+    }
+
     /// The server took a part of the backlog, or asked for patience.
     pub(super) fn pace(&mut self) -> &mut Pace {
         &mut self.pace

@@ -14,7 +14,7 @@ use std::time::Instant;
 #[derive(Debug)]
 enum Place {
     /// Nowhere else. Let go without an end, its samples are dropped{shutdown}.
-    Memory(Bytes, Pending),
+    Memory(NewPart, Pending),
     /// In the spool, where it stays when let go.
     Disk(Spool, PartId, Spooled),
 }
@@ -71,8 +71,19 @@ impl Entry {
     /// A part in memory; counts what it really holds.
     pub(super) fn in_memory(part: NewPart, mut pending: Pending, receipt: Option<Receipt>) -> Self {
         pending.recount(part.samples);
-        let bytes = part.body.len();
-        Self::new(Place::Memory(part.body, pending), bytes, part.samples, part.start_unix_ns, receipt)
+        let (bytes, samples, start_unix_ns) = (part.body.len(), part.samples, part.start_unix_ns);
+        Self::new(Place::Memory(part, pending), bytes, samples, start_unix_ns, receipt)
+    }
+
+    /// What is in memory, for the spool; on disk, the entry itself.
+    pub(super) fn into_memory(mut self) -> Result<(NewPart, Pending, Option<Receipt>), Self> {
+        match self.place.take() {
+            Some(Place::Memory(part, pending)) => Ok((part, pending, self.receipt.take())),
+            other => {
+                self.place = other;
+                Err(self)
+            }
+        }
     }
 
     /// A part in the spool.
@@ -92,7 +103,7 @@ impl Entry {
     /// The encoded request; none while the disk hangs; why it is gone, if it is.
     pub(super) async fn body(&mut self) -> Result<Option<Bytes>, DropReason> {
         match &self.place {
-            Some(Place::Memory(body, _)) => Ok(Some(body.clone())),
+            Some(Place::Memory(part, _)) => Ok(Some(part.body.clone())),
             Some(Place::Disk(spool, id, _)) => {
                 let (spool, id) = (spool.clone(), *id);
                 spool.claim(id).await

@@ -90,20 +90,51 @@ impl Exporter {
     /// Takes the parts of a window over, into the spool if there is one; returns at once. `accepted` is called when
     /// endpoints have taken all of them.
     pub fn send(&self, parts: Vec<(Part, Pending)>, accepted: Option<WhenAccepted>) {
-        let parts = parts.into_iter().map(|(part, pending)| (encoded(&part), pending));
         let receipt = accepted.map(Receipt::new);
-        let Some(spool) = &self.spool else {
-            let entries = parts.map(|(part, pending)| Entry::in_memory(part, pending, receipt.clone()));
-            return self.sender.push(entries.collect());
-        };
+        let entry = |(part, pending): (Part, Pending)| Entry::in_memory(encoded(&part), pending, receipt.clone());
+        let entries = parts.into_iter().map(entry).collect();
+        match &self.spool {
+            Some(spool) => {
+                if spool.works() {
+                    self.spool_memory(spool, || {});
+                }
+                self.into_spool(spool, entries, Sender::push, || {});
+            }
+            None => self.sender.push(entries),
+        }
+    }
+
+    /// What the spool refused earlier: its disk may work again.
+    fn spool_memory(&self, spool: &Spool, done: impl FnOnce() + Send + 'static) {
+        let waiting = self.sender.take_memory();
+        self.into_spool(spool, waiting, Sender::push_back, done);
+    }
+
+    /// Hands parts in memory to the spool. `take` gets what became of them; then `done` is called.
+    fn into_spool(
+        &self,
+        spool: &Spool,
+        entries: Vec<Entry>,
+        take: fn(&Sender, Vec<Entry>),
+        done: impl FnOnce() + Send + 'static,
+    ) {
+        let (mut parts, mut receipts) = (Vec::with_capacity(entries.len()), Vec::with_capacity(entries.len()));
+        for (part, pending, receipt) in entries.into_iter().filter_map(|entry| entry.into_memory().ok()) {
+            parts.push((part, pending));
+            receipts.push(receipt);
+        }
+        if parts.is_empty() {
+            return done();
+        }
         let (sender, own) = (Arc::clone(&self.sender), spool.clone());
-        spool.append(parts.collect(), move |spooling| {
-            let entries = spooling.parts.into_iter().map(|kept| match kept {
-                Kept::Disk(part, spooled) => Entry::on_disk(&own, &part, spooled, receipt.clone()),
-                Kept::Memory(part, pending) => Entry::in_memory(part, pending, receipt.clone()),
+        spool.append(parts, move |spooling| {
+            let entries = spooling.parts.into_iter().zip(receipts).map(|(kept, receipt)| match kept {
+                Kept::Disk(part, spooled) => Entry::on_disk(&own, &part, spooled, receipt),
+                Kept::Memory(part, pending) => Entry::in_memory(part, pending, receipt),
             });
-            sender.push(entries.collect());
+            take(&sender, entries.collect());
             sender.evicted(&spooling.evicted);
+            done();
         });
     }
 
@@ -116,6 +147,14 @@ impl Exporter {
     /// Tries what is left once more, but for the backlog in the spool; what is not accepted then, or not before
     /// `deadline`, stays in the spool or is dropped{shutdown}.
     pub async fn drain(mut self, deadline: Instant) {
+        if let Some(spool) = &self.spool {
+            let (done, is_done) = tokio::sync::oneshot::channel();
+            self.spool_memory(spool, || {
+                // Whoever waits may have given up.
+                let _ = done.send(());
+            });
+            let _ = tokio::time::timeout_at(deadline.into(), is_done).await;
+        }
         self.sender.close();
         let workers = async { while self.workers.join_next().await.is_some() {} };
         let _ = tokio::time::timeout_at(deadline.into(), workers).await;

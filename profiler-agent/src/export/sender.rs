@@ -123,6 +123,11 @@ impl Sender {
         self.changed.notify_waiters();
     }
 
+    /// Takes out what waits in memory.
+    pub(super) fn take_memory(&self) -> Vec<Entry> {
+        self.backlog().take_memory()
+    }
+
     /// The spool has no room for these any more.
     pub(super) fn evicted(&self, ids: &[PartId]) {
         if !ids.is_empty() {

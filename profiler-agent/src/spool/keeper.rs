@@ -19,7 +19,7 @@ use bytes::Bytes;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -29,8 +29,8 @@ use tokio::sync::oneshot;
 const SAVE: Duration = Duration::from_millis(100);
 /// A disk that says nothing for so long hangs.
 const DISK_HANGS: Duration = Duration::from_secs(10);
-/// Windows that wait for the disk at most.
-const MAX_WAITING: usize = 4;
+/// Encoded bytes that wait for the disk at most.
+const MAX_WAITING_BYTES: usize = 16 << 20;
 
 /// A part of a window that was handed over.
 #[derive(Debug)]
@@ -72,7 +72,9 @@ enum Command {
 #[derive(Clone)]
 pub struct Spool {
     commands: Sender<Command>,
+    /// Bytes.
     waiting: Arc<AtomicUsize>,
+    works: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for Spool {
@@ -84,8 +86,9 @@ impl std::fmt::Debug for Spool {
 impl Spool {
     /// Takes a window over; `done` is called, perhaps on the spool's thread, with what became of it. Returns at once.
     pub fn append(&self, parts: Vec<(NewPart, Pending)>, done: impl FnOnce(Spooling) + Send + 'static) {
-        if self.waiting.fetch_add(1, Ordering::Relaxed) >= MAX_WAITING {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        let bytes = parts.iter().map(|(part, _)| part.body.len()).sum();
+        if self.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes > MAX_WAITING_BYTES {
+            self.waiting.fetch_sub(bytes, Ordering::Relaxed);
             return done(in_memory(parts, Vec::new()));
         }
         if let Err(refused) = self.commands.send(Command::Append(parts, Box::new(done)))
@@ -93,6 +96,12 @@ impl Spool {
         {
             done(in_memory(parts, Vec::new()));
         }
+    }
+
+    /// Whether the last window could be appended.
+    #[must_use]
+    pub fn works(&self) -> bool {
+        self.works.load(Ordering::Relaxed)
     }
 
     /// The body of a part that is going to be sent; none while the disk hangs; why it is gone, if it is.
@@ -176,12 +185,13 @@ impl Keeper {
         let run = rand::random();
         let poller = Poller::start(file, folder, run, ledger).map_err(SpoolError::io("start the thread of", "poll"))?;
         let (commands, incoming) = channel();
-        let spool = Spool { commands, waiting: Arc::default() };
+        let spool = Spool { commands, waiting: Arc::default(), works: Arc::new(AtomicBool::new(true)) };
         let keeping = Keeping {
             store,
             ledger: Arc::clone(ledger),
             metrics: Arc::clone(metrics),
             waiting: Arc::clone(&spool.waiting),
+            append_works: Arc::clone(&spool.works),
             in_flight: BTreeSet::new(),
             run,
             saved: Instant::now(),
@@ -218,6 +228,7 @@ struct Keeping {
     ledger: Arc<Ledger>,
     metrics: Arc<Metrics>,
     waiting: Arc<AtomicUsize>,
+    append_works: Arc<AtomicBool>,
     in_flight: BTreeSet<PartId>,
     run: u64,
     saved: Instant,
@@ -247,8 +258,9 @@ impl Keeping {
     fn execute(&mut self, command: Command) {
         match command {
             Command::Append(parts, done) => {
+                let bytes = parts.iter().map(|(part, _)| part.body.len()).sum();
                 let spooling = self.append(parts);
-                self.waiting.fetch_sub(1, Ordering::Relaxed);
+                self.waiting.fetch_sub(bytes, Ordering::Relaxed);
                 done(spooling);
             }
             Command::Claim(id, answer) => {
@@ -285,12 +297,14 @@ impl Keeping {
                 };
                 let parts = appended.stored.into_iter().zip(pendings).map(keep).collect();
                 self.works("append");
+                self.append_works.store(true, Ordering::Relaxed);
                 self.metrics.set(Metric::SpoolBytes, "", self.store.bytes() as f64);
                 self.save(false, true);
                 Spooling { parts, evicted: appended.evicted.iter().map(|part| part.id).collect() }
             }
             Err(failed) => {
                 self.fail("append", &failed.error);
+                self.append_works.store(false, Ordering::Relaxed);
                 let evicted = failed.evicted.iter().map(|part| part.id).collect();
                 in_memory(bodies.into_iter().zip(pendings).collect(), evicted)
             }
