@@ -7,7 +7,7 @@
 //! # Invariants
 //!
 //! 1. What [`Store::append`] returned `Ok` for is durable: data, name and folder are synced before. Nothing of a failed
-//!    append is found later.
+//!    append is found later, unless the disk fails at each try to remove it until the agent ends.
 //! 2. A window file is immutable. It appears under its name whole, by a rename, and goes whole. Window numbers are never
 //!    used again.
 //! 3. A part that comes back is verified by its checksum and comes back once. One that is damaged is lost and counted; its

