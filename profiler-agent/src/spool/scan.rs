@@ -35,7 +35,7 @@ pub(super) fn scan(disk: &mut dyn Disk, name: &str, window: u64) -> io::Result<S
     if bytes > MAX_WINDOW_BYTES {
         return Ok(Scanned::Foreign);
     }
-    let mut file = Chunk { disk, name, start: 0, bytes: Vec::new() };
+    let mut file = Chunk { disk, name, size: bytes, start: 0, bytes: Vec::new() };
     let header = Header::decode(file.at(0, HEADER_BYTES)?);
     if header.is_some_and(|header| header.version != VERSION || header.window != window) {
         return Ok(Scanned::Foreign);
@@ -64,6 +64,8 @@ pub(super) fn scan(disk: &mut dyn Disk, name: &str, window: u64) -> io::Result<S
 struct Chunk<'a> {
     disk: &'a mut dyn Disk,
     name: &'a str,
+    /// Bytes of the file.
+    size: u64,
     /// Offset of the first byte held.
     start: u64,
     bytes: Vec<u8>,
@@ -72,13 +74,18 @@ struct Chunk<'a> {
 impl Chunk<'_> {
     /// So many bytes at an offset, at most [`CHUNK_BYTES`]; fewer at the file's end.
     fn at(&mut self, offset: u64, wanted: usize) -> io::Result<&[u8]> {
-        if !self.holds(offset, wanted) {
-            self.bytes.resize(CHUNK_BYTES, 0);
-            let read = read_full(self.disk, self.name, offset, &mut self.bytes);
+        let left = self.size.saturating_sub(offset).min(CHUNK_BYTES as u64) as usize;
+        if !self.holds(offset, wanted.min(left)) {
             self.start = offset;
-            // What could not be read is not there either.
-            self.bytes.truncate(*read.as_ref().unwrap_or(&0));
-            read?;
+            self.bytes.clear();
+            let mut bytes = vec![0; left];
+            let read = read_full(self.disk, self.name, offset, &mut bytes)?;
+            bytes.truncate(read);
+            if bytes.len() < left {
+                // It became shorter.
+                self.size = offset + bytes.len() as u64;
+            }
+            self.bytes = bytes;
         }
         let from = (offset - self.start) as usize;
         Ok(&self.bytes[from..self.bytes.len().min(from + wanted)])
