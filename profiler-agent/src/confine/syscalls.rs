@@ -20,6 +20,11 @@ pub(super) struct Test {
 const WRITES: i32 = libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC;
 /// Type of the ioctls of perf events: their second byte.
 const PERF_IOCTL: u64 = b'$' as u64;
+/// Ioctls of terminals and of any file; C libraries do not agree on their type.
+const TCGETS: u64 = 0x5401;
+const FIONREAD: u64 = 0x541b;
+const FIONBIO: u64 = 0x5421;
+const FIOCLEX: u64 = 0x5451;
 /// `PR_SET_VMA`: the C library names its mappings.
 const PR_SET_VMA: u64 = 0x5356_4d41;
 /// Commands of `bpf` on maps: create, look up, update, delete, next key, freeze. None loads a program.
@@ -43,7 +48,7 @@ pub(super) fn of_all() -> Allowed {
         // Asking for a limit, not setting one.
         (libc::SYS_prlimit64, vec![null(2)]),
         (libc::SYS_prctl, [libc::PR_SET_NAME as u64, PR_SET_VMA].map(|what| equal(0, what)).into()),
-        (libc::SYS_ioctl, [libc::TCGETS, libc::FIONBIO, libc::FIOCLEX].map(|what| equal(1, what)).into()),
+        (libc::SYS_ioctl, [TCGETS, FIONBIO, FIOCLEX].map(|what| equal(1, what)).into()),
         (libc::SYS_bpf, vec![equal(0, BPF_LOOK_UP)]),
     ]);
     allowed
@@ -54,7 +59,7 @@ pub(super) fn of_readers() -> Allowed {
     let mut allowed = plain(&[libc::SYS_process_vm_readv, libc::SYS_perf_event_open, libc::SYS_memfd_create]);
     allowed.extend([
         (libc::SYS_bpf, BPF_MAPS.map(|command| equal(0, command)).into()),
-        (libc::SYS_ioctl, vec![equal(1, libc::TCGETS), masked(1, 0xff00, PERF_IOCTL << 8)]),
+        (libc::SYS_ioctl, vec![equal(1, TCGETS), masked(1, 0xff00, PERF_IOCTL << 8)]),
         // Of a file that is open, by its descriptor: no path.
         (libc::SYS_utimensat, vec![null(1)]),
     ]);
@@ -84,7 +89,7 @@ pub(super) fn of_the_network() -> Allowed {
         (libc::SYS_mmap, Vec::new()),
         (libc::SYS_mprotect, Vec::new()),
     ]);
-    let more = [libc::TCGETS, libc::FIONBIO, libc::FIOCLEX, libc::FIONREAD];
+    let more = [TCGETS, FIONBIO, FIOCLEX, FIONREAD];
     allowed.insert(libc::SYS_ioctl, more.map(|what| equal(1, what)).into());
     allowed
 }
