@@ -260,8 +260,16 @@ pub static SETTINGS: &[Setting] = &[
         heading: Heading::Export,
         value_name: "NAME=VALUE",
         arity: Arity::Pairs,
-        help: "Further header of each request; may be given several times",
+        help: "Further header of each request; secrets belong into header-file",
         check: |text| value::header(text).map(drop),
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "header-file",
+        commands: RUN,
+        heading: Heading::Export,
+        value_name: "FILE",
+        help: "Further headers, a line NAME: VALUE each; for secrets",
         ..Setting::PLAIN
     },
     Setting {
@@ -294,6 +302,15 @@ pub static SETTINGS: &[Setting] = &[
         heading: Heading::Export,
         value_name: "FILE",
         help: "Trust the certificate authorities in FILE (PEM), too",
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "tls-server-name",
+        commands: RUN,
+        heading: Heading::Export,
+        value_name: "NAME",
+        help: "Name in the server's certificate [default: the URL's]",
+        check: |text| value::server_name(text).map(drop),
         ..Setting::PLAIN
     },
     Setting {

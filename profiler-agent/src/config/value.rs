@@ -265,6 +265,14 @@ pub(super) fn host(text: &str) -> Parsed<String> {
     wrong("is no host name; such as profiler.example.com, without a scheme")
 }
 
+/// A name in a certificate.
+pub(super) fn server_name(text: &str) -> Parsed<String> {
+    match rustls::pki_types::ServerName::try_from(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => wrong("is neither a DNS name nor an IP address"),
+    }
+}
+
 /// Memory for unwind tables when nobody says anything.
 pub(super) const UNWIND_BYTES: u64 = 256 << 20;
 

@@ -23,9 +23,13 @@ pub struct ExportConfig {
     pub tenant: Option<String>,
     /// Further headers.
     pub headers: Vec<(String, String)>,
+    /// File with more of them, a line `Name: value` each; read for every request, so that it may change.
+    pub header_file: Option<PathBuf>,
     /// Who we are.
     pub auth: Auth,
-    /// PEM file of certificate authorities that are trusted besides the public ones.
+    /// Name in the server's certificate, where that is not the host of the URL.
+    pub tls_server_name: Option<String>,
+    /// PEM file of certificate authorities that are trusted besides the host's.
     pub ca_file: Option<PathBuf>,
     /// PEM file of the client certificate; needs `key_file`.
     pub cert_file: Option<PathBuf>,
@@ -48,7 +52,9 @@ impl ExportConfig {
             protocol: Protocol::default(),
             tenant: None,
             headers: Vec::new(),
+            header_file: None,
             auth: Auth::default(),
+            tls_server_name: None,
             ca_file: None,
             cert_file: None,
             key_file: None,

@@ -16,6 +16,7 @@ mod outcome;
 mod pace;
 mod receipt;
 mod request_headers;
+mod roots;
 mod seldom;
 mod sender;
 mod tls;

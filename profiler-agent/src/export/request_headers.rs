@@ -6,7 +6,7 @@ use base64::Engine;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Bytes of a file with a credential, certificate or key at most.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -14,6 +14,7 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 #[derive(Debug)]
 pub(super) struct RequestHeaders {
     fixed: HeaderMap,
+    file: Option<PathBuf>,
     auth: Auth,
 }
 
@@ -28,12 +29,15 @@ impl RequestHeaders {
             let value = HeaderValue::from_str(tenant).with_context(|| format!("tenant {tenant:?}"))?;
             fixed.insert("x-scope-orgid", value);
         }
-        Ok(Self { fixed, auth: config.auth.clone() })
+        Ok(Self { fixed, file: config.header_file.clone(), auth: config.auth.clone() })
     }
 
-    /// All headers, with the credentials as they are in their files now.
+    /// All headers, with those in files as they are there now.
     pub(super) fn read(&self) -> anyhow::Result<HeaderMap> {
         let mut headers = self.fixed.clone();
+        if let Some(file) = &self.file {
+            add_lines(&mut headers, &read_secret(file).context("header file")?).context("header file")?;
+        }
         let authorization = match &self.auth {
             Auth::None => return Ok(headers),
             Auth::BearerFile(file) => format!("Bearer {}", read_secret(file).context("bearer token file")?),
@@ -46,6 +50,17 @@ impl RequestHeaders {
         headers.insert(AUTHORIZATION, sensitive(&authorization).context("credentials")?);
         Ok(headers)
     }
+}
+
+/// Lines `Name: value`; empty ones, and comments behind a `#`, are skipped.
+fn add_lines(headers: &mut HeaderMap, text: &str) -> anyhow::Result<()> {
+    for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.is_empty() && !line.starts_with('#')) {
+        // A line may be a secret: it is not repeated.
+        let (name, value) = line.split_once(':').with_context(|| format!("line {number} is not Name: value"))?;
+        let name: HeaderName = name.trim().parse().with_context(|| format!("line {number}"))?;
+        headers.append(name, sensitive(value.trim()).with_context(|| format!("line {number}"))?);
+    }
+    Ok(())
 }
 
 fn sensitive(value: &str) -> anyhow::Result<HeaderValue> {
@@ -95,6 +110,19 @@ mod tests {
         assert_eq!(headers.read().unwrap()[AUTHORIZATION], "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
         std::fs::write(&file, "x".repeat(2 << 20)).unwrap();
         assert!(format!("{:#}", headers.read().unwrap_err()).contains("larger than"));
+    }
+
+    #[test]
+    fn headers_follow_their_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("headers");
+        let headers = RequestHeaders::new(&ExportConfig { header_file: Some(file.clone()), ..config() }).unwrap();
+        std::fs::write(&file, "# from the vault\nX-Key: one:two\r\n\nx-key:three\n").unwrap();
+        let read = headers.read().unwrap();
+        assert_eq!(read.get_all("x-key").iter().collect::<Vec<_>>(), ["one:two", "three"]);
+        assert_eq!(format!("{read:?}"), r#"{"x-key": Sensitive, "x-key": Sensitive}"#);
+        std::fs::write(&file, "X-Key: one\nhush\n").unwrap();
+        assert_eq!(format!("{:#}", headers.read().unwrap_err()), "header file: line 2 is not Name: value");
     }
 
     #[test]

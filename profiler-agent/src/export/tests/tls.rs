@@ -117,6 +117,24 @@ async fn both_sides_show_certificates() {
 }
 
 #[tokio::test]
+async fn a_server_may_have_another_name_than_its_url() {
+    let authority = Authority::new();
+    let address = authority.serve().await;
+    for protocol in [Protocol::Grpc, Protocol::Http] {
+        let by_address = ExportConfig {
+            endpoints: vec![format!("https://127.0.0.1:{}", address.port()).parse().unwrap()],
+            ..authority.config(address, protocol)
+        };
+        let bench = Bench::start(by_address.clone(), vec![part("shop", 3)]);
+        let error = last_error(&bench).await;
+        assert!(error.contains("not valid for name"), "{protocol:?} {error}");
+        let named = ExportConfig { tls_server_name: Some("localhost".into()), ..by_address };
+        let bench = Bench::start(named, vec![part("shop", 3)]);
+        assert_eq!(bench.settled().await.exported, 3, "{protocol:?}");
+    }
+}
+
+#[tokio::test]
 async fn nothing_is_sent_to_a_server_nobody_vouches_for() {
     let authority = Authority::new();
     let address = authority.serve().await;
