@@ -2,6 +2,7 @@
 
 use crate::cli::{ConfigVerb, Flags, RECORD, RUN, Verb};
 use crate::config::{self, Settings, process_environment};
+use crate::confine::{self, Arguments};
 use crate::exit::{self, Failure};
 use crate::output::Format;
 use crate::telemetry::log;
@@ -13,8 +14,9 @@ use std::path::Path;
 
 /// Executes a command; its exit code.
 pub fn execute(verb: Verb) -> Result<u8, Failure> {
+    let arguments = confine::hide_arguments();
     match verb {
-        Verb::Run(flags) => run_agent(&flags),
+        Verb::Run(flags) => run_agent(&flags, arguments),
         Verb::Record { flags, command } => record(&flags, command),
         Verb::Doctor { json } => examine(json),
         Verb::Explain { pid } => explain_process(pid),
@@ -25,9 +27,10 @@ pub fn execute(verb: Verb) -> Result<u8, Failure> {
     }
 }
 
-fn run_agent(flags: &Flags<RUN>) -> Result<u8, Failure> {
+fn run_agent(flags: &Flags<RUN>, arguments: Arguments) -> Result<u8, Failure> {
     let config = config::run(&flags.0, &process_environment)?;
     log::start(config.sample.log);
+    arguments.report();
     agent::run(config, &|| config::run(&flags.0, &process_environment))?;
     Ok(exit::OK)
 }

@@ -8,11 +8,13 @@
 //! [`privileges`] comes before the first thread; those that read other processes are started before the thread that
 //! starts them calls [`network_thread`], as a Landlock domain keeps its threads from looking into other processes.
 
+mod arguments;
 mod capabilities;
 mod domain;
 mod filter;
 mod syscalls;
 
+pub use arguments::{Arguments, hide_arguments};
 pub use capabilities::Verb;
 pub(crate) use domain::landlock_abi;
 pub use domain::{Domain, Rules};
