@@ -73,6 +73,9 @@ pub enum Verb {
         /// Write JSON
         #[arg(long)]
         json: bool,
+        /// Settings of `run`, whose endpoints are asked.
+        #[command(flatten)]
+        flags: Flags<RUN>,
     },
     /// Say how a process is named, where its unwind rows and symbols are from, and why stacks would be incomplete
     Explain {

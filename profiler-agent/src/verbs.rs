@@ -18,7 +18,7 @@ pub fn execute(verb: Verb) -> Result<u8, Failure> {
     match verb {
         Verb::Run(flags) => run_agent(&flags, arguments),
         Verb::Record { flags, command } => record(&flags, command),
-        Verb::Doctor { json } => examine(json),
+        Verb::Doctor { json, flags } => examine(json, &flags),
         Verb::Explain { pid } => explain_process(pid),
         Verb::Config(ConfigVerb::Check { file }) => check(&file),
         Verb::Config(ConfigVerb::Show(flags)) => show(&flags),
@@ -44,10 +44,8 @@ fn record(flags: &Flags<RECORD>, command: Vec<OsString>) -> Result<u8, Failure> 
     recording::record(&config)
 }
 
-fn examine(json: bool) -> Result<u8, Failure> {
-    // A bad configuration is for `config check`; the frequency only sizes buffers here.
-    let frequency = config::run(&Default::default(), &process_environment).map(|config| config.sample.frequency);
-    let report = doctor::examine(frequency.unwrap_or(config::FREQUENCY_ALONE));
+fn examine(json: bool, flags: &Flags<RUN>) -> Result<u8, Failure> {
+    let report = doctor::examine(&config::run(&flags.0, &process_environment));
     print(&if json { report.json() } else { report.text() })?;
     Ok(if report.run_would_work() { exit::OK } else { exit::FAILED })
 }

@@ -14,8 +14,8 @@ use std::path::PathBuf;
 
 /// The version that the rules are written for; what an older kernel does not know is left out.
 const WRITTEN_FOR: ABI = ABI::V5;
-/// First version with rules for ports.
-pub(super) const PORTS_SINCE: i32 = 4;
+/// First version with rules for ports: Linux 6.7.
+pub(crate) const PORTS_SINCE: i32 = 4;
 /// Names that are too long for a datagram are looked up over TCP.
 const DNS_PORT: u16 = 53;
 

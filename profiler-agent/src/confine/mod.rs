@@ -16,8 +16,8 @@ mod syscalls;
 
 pub use arguments::{Arguments, hide_arguments};
 pub use capabilities::Verb;
-pub(crate) use domain::landlock_abi;
 pub use domain::{Domain, Rules};
+pub(crate) use domain::{PORTS_SINCE as LANDLOCK_PORTS_SINCE, landlock_abi};
 pub(crate) use filter::is_available as has_seccomp;
 
 use std::fmt;
@@ -51,19 +51,9 @@ pub fn privileges(verb: Verb) -> std::io::Result<Privileges> {
 }
 
 impl Privileges {
-    /// Says in the log what is in force, and what is not.
+    /// Says in the log what is in force. What the kernel lacks, `doctor` has said.
     pub fn report(&self) {
         tracing::info!(capabilities = %self.kept, seccomp = self.seccomp, landlock = %Abi(self.landlock), "confined");
-        if !self.seccomp {
-            tracing::warn!("this kernel has no seccomp filters: the agent's threads can make every system call");
-        }
-        match self.landlock {
-            None => tracing::warn!("this kernel has no Landlock: folders and ports of the agent are not enforced"),
-            Some(abi) if abi < domain::PORTS_SINCE => {
-                tracing::warn!(abi, "this kernel's Landlock knows no ports: those of the agent are not enforced");
-            }
-            Some(_) => {}
-        }
     }
 }
 

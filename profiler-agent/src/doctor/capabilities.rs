@@ -4,14 +4,14 @@ use super::host::Host;
 use super::report::{Check, Status};
 
 const DAC_OVERRIDE: u32 = 1;
-const DAC_READ_SEARCH: u32 = 2;
+pub(super) const DAC_READ_SEARCH: u32 = 2;
 pub(super) const SYS_PTRACE: u32 = 19;
 const SYS_ADMIN: u32 = 21;
 const SYS_RESOURCE: u32 = 24;
 const SYSLOG: u32 = 34;
 const PERFMON: u32 = 38;
 const BPF: u32 = 39;
-const CHECKPOINT_RESTORE: u32 = 40;
+pub(super) const CHECKPOINT_RESTORE: u32 = 40;
 
 /// First kernel that charges BPF memory to the cgroup instead of RLIMIT_MEMLOCK.
 const NO_MEMLOCK_SINCE: (u32, u32) = (5, 11);

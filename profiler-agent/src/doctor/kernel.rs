@@ -79,6 +79,8 @@ pub(super) fn sample_rate(host: &Host, frequency_hz: u32) -> Check {
     }
 }
 
+const RINGS_FIX: &str = "grant CAP_BPF; in a container, allow bpf in its seccomp profile";
+
 /// Asked of the kernel itself: distributions bring features to old versions.
 pub(super) fn rings(host: &Host, probe: &Probe, frequency_hz: u32) -> Check {
     let name = "ring buffer";
@@ -90,7 +92,7 @@ pub(super) fn rings(host: &Host, probe: &Probe, frequency_hz: u32) -> Check {
             "this kernel has no BPF ring buffer (BPF_MAP_TYPE_RINGBUF, since Linux 5.8)",
             "boot kernel 5.10 or newer",
         ),
-        Err(error) => Check::warn(name, format!("whether the kernel has it cannot be told: {error}"), "grant CAP_BPF"),
+        Err(error) => Check::warn(name, format!("whether the kernel has it cannot be told: {error}"), RINGS_FIX),
     }
 }
 

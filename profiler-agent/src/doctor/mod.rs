@@ -1,21 +1,26 @@
 //! What `run` needs of this host.
 //!
-//! Input: `/proc`, `/sys`, one attempt to open the sampling event. Output: a [`Report`], and for `run` and `record` the
-//! reason why not. Invariant: nothing is changed, and facts are read below a root folder, so that tests have their own
-//! host.
+//! Input: `/proc`, `/sys`, attempts at what the agent will do, and for the command the endpoints themselves. Output: a
+//! [`Report`], and for `run` and `record` the reason why not. Invariant: nothing is changed, here or there, and facts are
+//! read below a root folder, so that tests have their own host.
 
 mod capabilities;
 mod cgroup;
+mod endpoints;
+mod features;
 mod host;
 mod kernel;
 mod report;
+mod trials;
 
 pub use report::{Check, Report, Status};
 
-use crate::bpf;
+use crate::config::{FREQUENCY_ALONE, Mistakes, RunConfig};
 use crate::exit::{self, Failure};
+use crate::{bpf, confine};
 use host::Host;
 use std::path::PathBuf;
+use trials::Trials;
 
 /// What only an attempt can tell.
 pub(crate) struct Probe {
@@ -25,6 +30,12 @@ pub(crate) struct Probe {
     pub(crate) ring_buffer: std::io::Result<bool>,
     /// Size of the ring buffer at the frequency asked for.
     pub(crate) ring_bytes: u64,
+    /// What capabilities are for.
+    pub(crate) trials: Trials,
+    /// Whether the kernel has seccomp filters.
+    pub(crate) seccomp: bool,
+    /// Version of its Landlock.
+    pub(crate) landlock: Option<i32>,
 }
 
 impl Probe {
@@ -33,13 +44,26 @@ impl Probe {
             sampling: bpf::try_sampling(),
             ring_buffer: bpf::try_ring_buffer(),
             ring_bytes: bpf::default_ring_bytes(frequency_hz),
+            trials: Trials::made(),
+            seccomp: confine::has_seccomp(),
+            landlock: confine::landlock_abi(),
         }
     }
 }
 
-/// Looks at everything.
+/// Looks at this host and, where the configuration names any, at the endpoints.
 #[must_use]
-pub fn examine(frequency_hz: u32) -> Report {
+pub fn examine(configuration: &Result<RunConfig, Mistakes>) -> Report {
+    let frequency_hz = configuration.as_ref().map_or(FREQUENCY_ALONE, |config| config.sample.frequency);
+    let mut report = examine_host(frequency_hz);
+    report.0.extend(match configuration {
+        Ok(config) => endpoints::reached(&config.export),
+        Err(mistakes) => endpoints::mistakes(mistakes),
+    });
+    report
+}
+
+fn examine_host(frequency_hz: u32) -> Report {
     checks(&Host::new(PathBuf::from("/")), &Probe::this_host(frequency_hz), frequency_hz)
 }
 
@@ -48,7 +72,7 @@ pub fn examine(frequency_hz: u32) -> Report {
 /// # Errors
 /// Exit code 77 with everything that is missing and how to grant it.
 pub fn require() -> Result<(), Failure> {
-    let report = examine(1);
+    let report = examine_host(1);
     refusal(&report)?;
     for check in report.0.iter().filter(|check| check.status == Status::Warn) {
         tracing::warn!(fix = check.fixes.join(" or "), "{}: {}", check.name, check.found);
@@ -83,14 +107,19 @@ fn checks(host: &Host, probe: &Probe, frequency_hz: u32) -> Report {
         kernel::lockdown(host),
         capabilities::needed(host),
         capabilities::wanted(host),
+        trials::tried(host, &probe.trials),
         capabilities::locked_memory(host),
         kernel::sampling(host, probe),
         kernel::sample_rate(host, frequency_hz),
         kernel::rings(host, probe, frequency_hz),
+        features::jit(host),
         kernel::symbols(host),
+        features::known_bugs(host),
+        features::tracefs(host),
         host::pid_namespace(host),
         host::processes(host),
         cgroup::layout(host),
+        features::confinement(probe),
     ])
 }
 

@@ -44,7 +44,8 @@ fn capabilities(root: &Path, bits: u64) {
 
 /// A kernel that allows everything.
 fn probe() -> Probe {
-    Probe { sampling: Ok(()), ring_buffer: Ok(true), ring_bytes: 1 << 20 }
+    let trials = Trials { processes: Ok(()), files: Ok(()), mapped_files: Ok(()) };
+    Probe { sampling: Ok(()), ring_buffer: Ok(true), ring_bytes: 1 << 20, trials, seccomp: true, landlock: Some(7) }
 }
 
 fn report(root: &Path) -> Report {
@@ -188,4 +189,62 @@ fn hybrid_hosts_carry_containers_in_v1() {
     let mounts = "31 23 0:28 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n32 23 0:29 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
     write(root.path(), "proc/self/mountinfo", mounts);
     assert_eq!(found(root.path(), "cgroups").1, "hybrid; containers are in v1 pids");
+}
+
+#[test]
+fn a_capability_that_is_there_and_of_no_use_is_refused() {
+    let root = healthy();
+    let denied = || Err(std::io::Error::from_raw_os_error(libc::EACCES));
+    let examine = |trials| checks(&Host::new(root.path().into()), &Probe { trials, ..probe() }, 99);
+    let message = refusal(&examine(Trials { processes: denied(), ..probe().trials })).unwrap_err().message;
+    let wanted =
+        "tried for real: CAP_SYS_PTRACE is there, but /proc/PID/exe of others: Permission denied (os error 13)";
+    assert!(message.contains(wanted) && message.contains("appArmorProfile: {type: Unconfined}"), "{message}");
+    assert!(refusal(&examine(Trials { files: denied(), ..probe().trials })).is_err());
+    // It costs names alone.
+    assert_eq!(refusal(&examine(Trials { mapped_files: denied(), ..probe().trials })), Ok(()));
+    // Where the capability itself is missing, that is what is said.
+    capabilities(root.path(), 0);
+    let report = examine(Trials { processes: denied(), files: denied(), mapped_files: denied() });
+    let tried = report.0.iter().find(|check| check.name == "tried for real").unwrap();
+    assert_eq!(tried.status, Status::Ok);
+}
+
+#[test]
+fn what_confines_the_agent_is_named() {
+    let root = healthy();
+    let of = |seccomp, landlock| {
+        let report = checks(&Host::new(root.path().into()), &Probe { seccomp, landlock, ..probe() }, 99);
+        assert_eq!(refusal(&report), Ok(()));
+        let check = report.0.into_iter().find(|check| check.name == "confinement").unwrap();
+        assert_eq!(check.status == Status::Ok, check.fixes.is_empty());
+        check.found
+    };
+    assert_eq!(of(true, Some(7)), "seccomp filters, Landlock ABI 7");
+    assert_eq!(of(true, Some(3)), "Landlock knows no ports: those of the agent are not enforced");
+    assert_eq!(of(true, None), "no Landlock: its folders and ports are not enforced");
+    assert!(of(false, None).starts_with("no seccomp filters"));
+}
+
+#[test]
+fn programs_that_are_interpreted_and_bugs_of_kernels_are_named() {
+    let root = healthy();
+    assert_eq!(found(root.path(), "BPF JIT").0, Status::Ok);
+    write(root.path(), "proc/sys/net/core/bpf_jit_enable", "0\n");
+    assert_eq!(found(root.path(), "BPF JIT").0, Status::Warn);
+    write(root.path(), "proc/sys/net/core/bpf_jit_enable", "1\n");
+    assert_eq!(found(root.path(), "BPF JIT"), (Status::Ok, "on".into()));
+    assert!(found(root.path(), "kernel bugs").1.contains("the agent never calls it"));
+    write(root.path(), "proc/sys/kernel/osrelease", "6.13.0\n");
+    assert_eq!(found(root.path(), "kernel bugs").1, "none that is known");
+    assert_eq!(found(root.path(), "tracefs").1, "not mounted, not needed");
+}
+
+#[test]
+fn mistakes_in_the_configuration_are_findings() {
+    let variable = |name: &str| (name == "PROFILER_INTERVAL").then(|| "10ms".into());
+    let mistakes = crate::config::run(&Default::default(), &variable).unwrap_err();
+    let checks = endpoints::mistakes(&mistakes);
+    assert_eq!((checks.len(), checks[0].status), (1, Status::Fail));
+    assert!(checks[0].found.starts_with("environment PROFILER_INTERVAL: "), "{checks:?}");
 }

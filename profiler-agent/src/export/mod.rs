@@ -14,6 +14,7 @@ mod http;
 mod link;
 mod outcome;
 mod pace;
+mod probe;
 mod receipt;
 mod request_headers;
 mod roots;
@@ -22,6 +23,7 @@ mod sender;
 mod tls;
 
 pub use config::{Auth, BadEndpoint, Endpoint, ExportConfig, Protocol};
+pub use probe::{Obstacle, probe};
 pub use receipt::WhenAccepted;
 pub(crate) use tls::client_tls;
 

@@ -7,6 +7,7 @@
 
 mod dictionary;
 mod labels;
+mod question;
 mod split;
 mod subset;
 
@@ -20,6 +21,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub(crate) use labels::underscored;
+pub(crate) use question::{empty as empty_request, impossible as impossible_request};
 pub use split::halve;
 
 /// Encoded size of a part, below the 2 MB burst of a Pyroscope tenant: what exceeds a burst can never pass.
