@@ -16,6 +16,7 @@ pub mod export;
 #[cfg(test)]
 pub mod fuzz;
 pub mod golang;
+pub mod governor;
 pub mod history;
 pub mod host;
 pub mod otlp;

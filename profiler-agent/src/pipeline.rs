@@ -5,7 +5,7 @@
 
 use crate::aggregate::{KnownFrame, KnownFrames, Open, OpenWindows, Window};
 use crate::bpf::reader::Batch;
-use crate::bpf::{Epochs, Event, KernelTables, Sample};
+use crate::bpf::{Epochs, Event, KernelTables, Lost, Sample};
 use crate::host::unix_ns;
 use crate::process::{ExecutableKind, ProcessKey, ProcessTable};
 use crate::profile::FrameKind;
@@ -111,10 +111,12 @@ impl Pipeline {
                     let mapped = self.processes.mmap(event);
                     mapped.into_iter().for_each(|(key, replaces)| self.unwinder.mapped(key, replaces, last_ns));
                 }
-                Event::Lost { .. } => {
+                Event::Lost { whose: Lost::Any, .. } => {
                     self.processes.events_lost(last_ns);
                     self.unwinder.events_lost();
                 }
+                // Children have nothing from their parents in the kernel program then.
+                Event::Lost { whose: Lost::Unsampled, .. } => self.processes.unsampled_lost(last_ns),
                 Event::Sample(sample) => self.take_sample(sample, pending.split(1), windows),
             }
         }
@@ -123,9 +125,11 @@ impl Pipeline {
     }
 
     fn take_process_event(&mut self, event: &ProcessEvent) {
-        self.processes.process_event(event);
+        let child = ProcessKey { tgid: event.tgid, start_ns: event.start_ns };
+        if self.processes.process_event(event) {
+            self.unwinder.ended(child);
+        }
         if event.kind == FORK {
-            let child = ProcessKey { tgid: event.tgid, start_ns: event.start_ns };
             let parent = ProcessKey { tgid: event.parent_tgid, start_ns: event.parent_start_ns };
             self.unwinder.forked(child, parent, event.branches);
         }

@@ -5,12 +5,13 @@ use crate::aggregate::Window;
 use crate::bpf;
 use crate::bpf::reader::Reader;
 use crate::confine;
+use crate::governor::{Level, Levers, Pressure};
 use crate::pipeline::Pipeline;
 use crate::process::{Executables, Naming, ProcessTable};
 use crate::profile::Profile;
 use crate::symbolize::{Debuginfod, Names, symbolize};
 use crate::telemetry::ledger::{Ledger, Pending};
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metric, Metrics};
 use crate::unwind::{Unwinder, UnwinderOptions};
 use anyhow::Context as _;
 use std::fs::File;
@@ -42,12 +43,59 @@ pub struct SessionOptions {
     pub debuginfod: Option<Arc<Debuginfod>>,
     /// The kernel's symbols, opened before the agent gave up the right to see their addresses.
     pub kallsyms: Option<Arc<File>>,
+    /// What caches may have.
+    pub pressure: Pressure,
 }
 
 /// Sampling that runs.
 pub struct Session {
     reader: Reader,
     threads: Vec<JoinHandle<()>>,
+    controls: Controls,
+}
+
+/// What can be changed, and what is measured, while sampling runs.
+#[derive(Clone)]
+pub struct Controls {
+    rates: Arc<bpf::Rates>,
+    counters: Arc<bpf::Counters>,
+    metrics: Arc<Metrics>,
+    map_bytes: u64,
+}
+
+impl Controls {
+    /// Another configured frequency, in samples per second and CPU; the timers follow within a second.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn set_frequency(&self, hz: u32) -> std::io::Result<()> {
+        self.rates.set_base_hz(hz)
+    }
+
+    /// Samples per second and CPU as configured, and as they are now.
+    #[must_use]
+    pub fn frequency(&self) -> (u32, u32) {
+        (self.rates.base_hz(), self.rates.hz())
+    }
+
+    /// Nanoseconds that the kernel programs took so far, by their own clock.
+    #[must_use]
+    pub fn programs_ns(&self) -> u64 {
+        self.counters.run_ns()
+    }
+
+    /// Bytes of BPF maps and rings.
+    #[must_use]
+    pub fn map_bytes(&self) -> u64 {
+        self.map_bytes + self.metrics.get(Metric::UnwindBytes, "") as u64
+    }
+}
+
+impl Levers for Controls {
+    fn set(&self, level: Level) -> std::io::Result<()> {
+        self.rates.shed_events(level.shed)?;
+        self.rates.set_hz(level.hz)
+    }
 }
 
 impl Session {
@@ -70,6 +118,7 @@ impl Session {
                 memory,
                 prepare: Arc::new(move |chunks| maker.prepare(chunks)),
                 max_bytes: options.sampling.unwind_max_bytes,
+                pressure: options.pressure.clone(),
                 metrics: Arc::clone(metrics),
             })
             .context("cannot start the thread that builds unwind tables")?,
@@ -79,6 +128,12 @@ impl Session {
             interval: options.interval,
             epochs: loaded.rates.epochs(),
             metrics: Arc::clone(metrics),
+        };
+        let controls = Controls {
+            rates: Arc::clone(&loaded.rates),
+            counters: Arc::clone(&loaded.counters),
+            metrics: Arc::clone(metrics),
+            map_bytes: loaded.map_bytes,
         };
         let reader = Reader::start(loaded, Arc::clone(ledger), Arc::clone(metrics), batch_sink)
             .context("cannot start the reader's thread")?;
@@ -92,7 +147,13 @@ impl Session {
                 name_windows(&windows, names, sink);
             })?,
         ];
-        Ok(Self { reader, threads })
+        Ok(Self { reader, threads, controls })
+    }
+
+    /// What can be changed while it runs.
+    #[must_use]
+    pub fn controls(&self) -> Controls {
+        self.controls.clone()
     }
 
     /// Whether all stages go on.

@@ -6,6 +6,7 @@
 //! ways, and what a thread may do its children may: hence sessions are started by the main thread alone.
 
 mod destination;
+mod governed;
 mod network;
 mod orders;
 mod page_state;
@@ -17,6 +18,7 @@ use crate::confine::{self, Verb};
 use crate::doctor;
 use crate::exit::Failure;
 use crate::export::Exporter;
+use crate::governor::Pressure;
 use crate::history::History;
 use crate::process::Naming;
 use crate::session::{Session, SessionOptions};
@@ -27,6 +29,7 @@ use crate::telemetry::metrics::{Metric, Metrics};
 use crate::telemetry::readiness::Flow;
 use anyhow::Context as _;
 use destination::{Destination, Shape};
+use governed::Governed;
 use network::Network;
 use std::fs::File;
 use std::sync::{Arc, Mutex};
@@ -57,18 +60,20 @@ struct Shared {
     flow: Arc<Flow>,
     kallsyms: Option<Arc<File>>,
     debuginfod: Option<Arc<Debuginfod>>,
+    pressure: Pressure,
 }
 
 fn start(config: RunConfig, kallsyms: Option<File>, reread: Reread<'_>) -> anyhow::Result<()> {
     let started = Instant::now();
-    let metrics = Arc::<Metrics>::default();
+    let (metrics, pressure) = (Arc::<Metrics>::default(), Pressure::default());
     let shared = Shared {
         ledger: Arc::default(),
-        history: Arc::default(),
+        history: Arc::new(History::default().under(pressure.clone())),
         flow: Arc::new(Flow::new(config.interval)),
         kallsyms: kallsyms.map(Arc::new),
         debuginfod: debuginfod(&config, &metrics)?,
         metrics,
+        pressure,
     };
     shared.metrics.set(Metric::BuildInfo, env!("CARGO_PKG_VERSION"), 1.0);
     let runtime =
@@ -93,7 +98,8 @@ fn start(config: RunConfig, kallsyms: Option<File>, reread: Reread<'_>) -> anyho
     drop(entered);
     let network = Network::start(runtime, confine::Rules::of(&config), listener, page, exporter, orders, &shared)?;
     confine::supervisor_thread();
-    Supervisor { config, shared, shape, destination, session: Some(session), network, keeper }
+    let governed = Governed::new(&config, &shared, session.controls());
+    Supervisor { governed, config, shared, shape, destination, session: Some(session), network, keeper }
         .supervise(&ordered, reread)
 }
 
@@ -136,6 +142,7 @@ fn session(config: &RunConfig, shared: &Shared, destination: &Arc<Destination>) 
         naming: Naming::new(config.sample.service_name_from.clone()),
         debuginfod: shared.debuginfod.clone(),
         kallsyms: shared.kallsyms.clone(),
+        pressure: shared.pressure.clone(),
     };
     Session::start(options, &shared.ledger, &shared.metrics, move |profile, pending| destination.take(profile, pending))
 }

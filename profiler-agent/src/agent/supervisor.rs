@@ -1,6 +1,7 @@
 //! The main thread once all runs: it reloads on SIGHUP, ends on SIGTERM and SIGINT, and tells systemd how it stands.
 
 use super::destination::{Destination, Shape};
+use super::governed::Governed;
 use super::network::Network;
 use super::orders::Order;
 use super::{Reread, Shared, session};
@@ -33,6 +34,7 @@ pub(super) struct Supervisor {
     pub(super) session: Option<Session>,
     pub(super) network: Network,
     pub(super) keeper: Option<Keeper>,
+    pub(super) governed: Governed,
 }
 
 impl Supervisor {
@@ -40,8 +42,9 @@ impl Supervisor {
     pub(super) fn supervise(mut self, orders: &Receiver<Order>, reread: Reread<'_>) -> anyhow::Result<()> {
         tell(&[NotifyState::Ready]);
         let mut pulse = Pulse { looks: 0, at: Instant::now() };
+        let mut next = Instant::now() + LOOK;
         let failed = loop {
-            match orders.recv_timeout(LOOK) {
+            match orders.recv_timeout(next.saturating_duration_since(Instant::now())) {
                 Ok(Order::Reload) => {
                     if let Err(error) = self.reload(reread) {
                         break Some(error);
@@ -51,6 +54,11 @@ impl Supervisor {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break Some(anyhow::anyhow!("the network's thread failed")),
             }
+            if next > Instant::now() {
+                continue;
+            }
+            next += LOOK;
+            self.governed.look();
             if !self.session.as_ref().is_some_and(Session::is_alive) {
                 break Some(anyhow::anyhow!("a stage of the pipeline failed, see above"));
             }
@@ -107,6 +115,8 @@ impl Supervisor {
         let old = std::mem::replace(&mut self.config, new);
         if old.sampling_differs(&self.config) {
             self.replace_session(old)?;
+        } else if (old.sample.frequency, old.budgets) != (self.config.sample.frequency, self.config.budgets) {
+            self.governed.reload(&self.config, &self.shared).context("cannot change the frequency")?;
         }
         tracing::info!("SIGHUP: configuration reloaded");
         Ok("accepted")
@@ -121,7 +131,9 @@ impl Supervisor {
             self.config = old;
             session(&self.config, &self.shared, &self.destination)
         });
-        self.session = Some(started.context("sampling cannot go on")?);
+        let started = started.context("sampling cannot go on")?;
+        self.governed = Governed::new(&self.config, &self.shared, started.controls());
+        self.session = Some(started);
         tracing::info!(gap_ms = begun.elapsed().as_millis() as u64, "sampling anew");
         Ok(())
     }

@@ -29,6 +29,8 @@ pub enum Event {
     Lost {
         /// When that was found.
         time_ns: u64,
+        /// Whose.
+        whose: Lost,
     },
 }
 
@@ -41,9 +43,18 @@ impl Event {
             Self::Process(event) => event.time_ns,
             Self::Exec(event) => event.time_ns,
             Self::Mmap(event) => event.time_ns,
-            Self::Lost { time_ns } => *time_ns,
+            Self::Lost { time_ns, .. } => *time_ns,
         }
     }
+}
+
+/// Whose events are missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// Of any process.
+    Any,
+    /// Of processes without a sample so far: they were left out.
+    Unsampled,
 }
 
 /// A sample with its addresses.

@@ -13,11 +13,13 @@ pub mod offsets;
 mod perf;
 mod rates;
 pub mod reader;
+mod sampled;
 mod sampling;
 mod sideband;
 mod tables;
 
-pub use event::{CopiedStack, Event, ExecEvent, MmapEvent, Sample, monotonic_ns};
+pub use counters::Counters;
+pub use event::{CopiedStack, Event, ExecEvent, Lost, MmapEvent, Sample, monotonic_ns};
 pub use heap::{bound_heap, trim_heap};
 pub use load::{LoadError, Loaded, Options, default_ring_bytes, load, try_ring_buffer, verified};
 pub use perf::Clock;

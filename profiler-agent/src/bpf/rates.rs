@@ -7,7 +7,7 @@
 
 use aya::maps::{Array, MapData};
 use profiler_common::control::{self, EPOCHS, MAX_PERIOD_NS, Rate, SHED_EVENTS, SWITCHES};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Rates that services may have of their own.
@@ -72,6 +72,7 @@ pub struct Rates {
     slots: Mutex<Array<MapData, u64>>,
     state: Mutex<State>,
     epochs: Epochs,
+    sheds: AtomicBool,
 }
 
 impl Rates {
@@ -79,7 +80,8 @@ impl Rates {
     pub(super) fn new(slots: Array<MapData, u64>, hz: u32, services: Vec<u32>) -> std::io::Result<Self> {
         let mut state = State { timer_hz: hz, base_hz: hz, hz, services, epoch: 0 };
         state.timer_hz = state.highest_hz();
-        let rates = Self { slots: Mutex::new(slots), state: Mutex::new(state.clone()), epochs: Epochs::default() };
+        let (slots, epochs, sheds) = (Mutex::new(slots), Epochs::default(), AtomicBool::new(false));
+        let rates = Self { slots, state: Mutex::new(state.clone()), epochs, sheds };
         rates.tell(&state)?;
         Ok(rates)
     }
@@ -156,13 +158,20 @@ impl Rates {
         self.change(|state| state.timer_hz = hz)
     }
 
-    /// Whether the program reports forks and exits.
+    /// Whether forks, exits and the mappings of processes without a sample are left out.
     ///
     /// # Errors
     /// The kernel refuses.
     pub fn shed_events(&self, shed: bool) -> std::io::Result<()> {
         let switches = if shed { SHED_EVENTS } else { 0 };
-        lock(&self.slots).set(SWITCHES, switches, 0).map_err(std::io::Error::other)
+        lock(&self.slots).set(SWITCHES, switches, 0).map_err(std::io::Error::other)?;
+        self.sheds.store(shed, Ordering::Release);
+        Ok(())
+    }
+
+    /// Whether they are left out now.
+    pub(super) fn sheds(&self) -> bool {
+        self.sheds.load(Ordering::Acquire)
     }
 }
 

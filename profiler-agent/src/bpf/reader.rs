@@ -3,14 +3,16 @@
 //! It polls: a sample does not wake it, except the first one of a process, which may be gone soon. Records of all
 //! rings are put in order of time. It never waits for anybody: samples that nobody takes are dropped and counted.
 
-use super::event::{self, Event, monotonic_ns};
+use super::event::{self, Event, Lost, monotonic_ns};
 use super::load::Loaded;
+use super::sampled::Sampled;
 use super::sideband::Sideband;
 use crate::confine;
 use crate::telemetry::ledger::{DropReason, Ledger, Pending};
 use crate::telemetry::lose;
 use crate::telemetry::metrics::{Metric, Metrics};
 use rustix::event::{Timespec, epoll};
+use std::cell::Cell;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -55,7 +57,9 @@ impl Reader {
         let stop = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&stop);
         let wakers = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let mut polling = Polling { loaded, ledger, metrics, sink, wakers, held: None, later: Vec::new(), lost: false };
+        let (held, later, lost) = (None, Vec::new(), false);
+        let (sampled, shed) = (Sampled::default(), Cell::new(0));
+        let mut polling = Polling { loaded, ledger, metrics, sink, wakers, held, later, lost, sampled, shed };
         polling.watch();
         let body = move || {
             confine::reader_thread();
@@ -93,6 +97,10 @@ struct Polling {
     later: Vec<Event>,
     /// Whether events went missing since the last batch.
     lost: bool,
+    /// Those whose mappings are of interest even when others are left out.
+    sampled: Sampled,
+    /// Forks and exits left out, as far as counted.
+    shed: Cell<u64>,
 }
 
 impl Polling {
@@ -114,7 +122,7 @@ impl Polling {
         let mut sidebands = self.loaded.sampling.stop();
         let mut mappings = std::mem::take(&mut self.later);
         for sideband in &mut sidebands {
-            self.lost |= drain(sideband, &mut mappings, &self.metrics);
+            self.lost |= drain(sideband, &mut mappings, |_| true, &self.metrics);
         }
         self.later = mappings;
         self.poll();
@@ -144,7 +152,10 @@ impl Polling {
         held.into_iter().for_each(|held| pending.merge(held));
         self.read_sidebands(&mut events, polled_ns);
         if std::mem::take(&mut self.lost) {
-            events.push(Event::Lost { time_ns: polled_ns });
+            events.push(Event::Lost { time_ns: polled_ns, whose: Lost::Any });
+        }
+        if self.loaded.rates.sheds() && !events.is_empty() {
+            events.push(Event::Lost { time_ns: polled_ns, whose: Lost::Unsampled });
         }
         events.sort_by_key(Event::time_ns);
         self.hand_on(Batch { events, pending });
@@ -164,6 +175,7 @@ impl Polling {
                         continue;
                     }
                     count += 1;
+                    self.sampled.note(sample.header.tgid, sample.header.time_ns);
                     events.push(Event::Sample(sample));
                 }
                 Some(event) => events.push(event),
@@ -184,8 +196,10 @@ impl Polling {
     /// Mappings made before the ring was read belong before its samples; younger ones wait for the next poll.
     fn read_sidebands(&mut self, events: &mut Vec<Event>, polled_ns: u64) {
         let mut mappings = std::mem::take(&mut self.later);
-        for sideband in self.loaded.sampling.sidebands() {
-            self.lost |= drain(sideband, &mut mappings, &self.metrics);
+        let Self { loaded, sampled, metrics, .. } = self;
+        let sheds = loaded.rates.sheds();
+        for sideband in loaded.sampling.sidebands() {
+            self.lost |= drain(sideband, &mut mappings, |tgid| !sheds || sampled.contains(tgid), metrics);
         }
         let (now, later): (Vec<Event>, _) = mappings.into_iter().partition(|mapping| mapping.time_ns() <= polled_ns);
         self.later = later;
@@ -225,15 +239,18 @@ impl Polling {
 
     fn report(&self) {
         self.metrics.set(Metric::BpfRunSeconds, "", self.loaded.counters.run_ns() as f64 / 1e9);
+        let shed = self.loaded.counters.events_shed();
+        self.metrics.add(Metric::EventsLost, "shed", shed - self.shed.replace(shed));
         self.metrics.set(Metric::EventsLost, "ring_full", self.loaded.counters.events_lost() as f64);
         self.metrics.set(Metric::MapBytes, "", self.loaded.map_bytes as f64);
     }
 }
 
-/// Reads all that is there; whether something went missing.
-fn drain(sideband: &mut Sideband, into: &mut Vec<Event>, metrics: &Metrics) -> bool {
-    let lost = sideband.drain(into);
+/// Reads all that is there of wanted processes; whether something went missing.
+fn drain(sideband: &mut Sideband, into: &mut Vec<Event>, wants: impl Fn(u32) -> bool, metrics: &Metrics) -> bool {
+    let (lost, shed) = sideband.drain(into, wants);
     metrics.add(Metric::EventsLost, "side_band", lost);
+    metrics.add(Metric::EventsLost, "shed", shed);
     lost > 0
 }
 

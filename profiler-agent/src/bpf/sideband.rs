@@ -38,16 +38,17 @@ impl Sideband {
         self.ring.bytes()
     }
 
-    /// Appends what came; returns how many records were lost.
-    pub(super) fn drain(&mut self, into: &mut Vec<Event>) -> u64 {
-        let mut lost = 0;
+    /// Appends what came of processes that are wanted; returns how many records were lost and how many were left out.
+    pub(super) fn drain(&mut self, into: &mut Vec<Event>, wants: impl Fn(u32) -> bool) -> (u64, u64) {
+        let (mut lost, mut shed) = (0, 0);
         let sane = self.ring.drain(|kind, misc, body| match kind {
+            RECORD_COMM | RECORD_MMAP2 if !u32_at(body, 0).is_some_and(&wants) => shed += 1,
             RECORD_COMM if misc & MISC_COMM_EXEC != 0 => into.extend(decode_exec(body).map(Event::Exec)),
             RECORD_MMAP2 => into.extend(decode_mapping(body).map(Event::Mmap)),
             RECORD_LOST => lost += u64_at(body, 8).unwrap_or(1),
             _ => {}
         });
-        lost + u64::from(!sane)
+        (lost + u64::from(!sane), shed)
     }
 }
 

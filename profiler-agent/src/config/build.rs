@@ -6,6 +6,7 @@ use super::table::Table;
 use super::value::{self, Parsed};
 use super::{LogConfig, RecordConfig, RunConfig, SampleConfig, SpoolConfig, environment, file, rules};
 use crate::export::{Auth, ExportConfig};
+use crate::governor::Budgets;
 use crate::relabel::Rules;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -135,6 +136,10 @@ impl Settings {
             max_series: self.one("max-series", value::max_series).unwrap_or(value::MAX_SERIES),
             service_frequencies: rules::frequencies(&self.layer, &mut Mistakes::default()),
             interval: self.one("interval", value::interval).unwrap_or(value::DEFAULT_INTERVAL),
+            budgets: Budgets {
+                cpu: self.one("cpu-budget", value::cpu_budget),
+                memory_bytes: self.one("memory-budget", value::memory_budget),
+            },
             debuginfod: self.many("debuginfod", value::debuginfod),
             listen: self.one("listen", value::listen).flatten(),
             page_token_file: self.path("page-token-file"),

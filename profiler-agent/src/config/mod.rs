@@ -29,6 +29,7 @@ pub(crate) use value::name_source_word;
 
 use crate::bpf::Clock;
 use crate::export::{Endpoint, ExportConfig};
+use crate::governor::Budgets;
 use crate::otlp::LabelStyle;
 use crate::process::NameSource;
 use crate::relabel::{Pattern, Rules};
@@ -89,6 +90,8 @@ pub struct RunConfig {
     pub service_frequencies: Vec<ServiceFrequency>,
     /// Length of a window.
     pub interval: Duration,
+    /// What the agent may use.
+    pub budgets: Budgets,
     /// Servers that are asked for debug info.
     pub debuginfod: Vec<Endpoint>,
     /// Where the page listens; none for no page.
@@ -106,10 +109,12 @@ impl RunConfig {
     #[must_use]
     pub fn sampling_differs(&self, other: &Self) -> bool {
         let of = |config: &Self| {
-            // Labels are put on when windows are sent, and the log is set up at the start.
+            // Labels are put on when windows are sent, the log is set up at the start, and the frequency changes in
+            // place.
             let sample = SampleConfig {
                 labels: Vec::new(),
                 label_style: LabelStyle::default(),
+                frequency: self.sample.frequency,
                 log: self.sample.log,
                 ..config.sample.clone()
             };

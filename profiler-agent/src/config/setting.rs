@@ -174,6 +174,22 @@ pub static SETTINGS: &[Setting] = &[
         ..Setting::PLAIN
     },
     Setting {
+        key: "cpu-budget",
+        commands: RUN,
+        value_name: "PERCENT",
+        help: "Share of all online CPUs' time for agent and kernel programs; samples less often to keep it",
+        check: |text| value::cpu_budget(text).map(drop),
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "memory-budget",
+        commands: RUN,
+        value_name: "BYTES",
+        help: "Memory for agent and BPF maps; caches shrink to keep it, then samples are fewer",
+        check: |text| value::memory_budget(text).map(drop),
+        ..Setting::PLAIN
+    },
+    Setting {
         key: "ring-bytes",
         value_name: "BYTES",
         help: "Size of the ring buffer",

@@ -291,6 +291,20 @@ pub(super) fn spool_bytes(text: &str) -> Parsed<u64> {
     if (1 << 20..=1_u64 << 40).contains(&bytes) { Ok(bytes) } else { wrong("is out of range; 1MiB to 1024GiB") }
 }
 
+/// Percent of all CPUs' time, as a ratio.
+pub(super) fn cpu_budget(text: &str) -> Parsed<f64> {
+    let Ok(percent) = text.strip_suffix('%').unwrap_or(text).trim_end().parse::<f64>() else {
+        return wrong("is no number of percent; such as 1%");
+    };
+    if (0.01..=100.0).contains(&percent) { Ok(percent / 100.0) } else { wrong("is out of range; 0.01% to 100%") }
+}
+
+/// Memory of the agent.
+pub(super) fn memory_budget(text: &str) -> Parsed<u64> {
+    let bytes = bytes(text)?;
+    if bytes >= 32 << 20 { Ok(bytes) } else { wrong("is too small; 32MiB or more") }
+}
+
 /// A number of bytes, with or without a unit of 1024.
 fn bytes(text: &str) -> Parsed<u64> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -354,6 +368,18 @@ mod tests {
         for text in ["", "MiB", "1MB", "1", "5GiB", "99999999999999999999", "17179869184GiB", "-1"] {
             assert!(unwind_bytes(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn budgets_have_units_and_bounds() {
+        for (text, ratio) in [("1%", 0.01), ("1", 0.01), ("0.5 %", 0.005), ("100", 1.0)] {
+            assert_eq!(cpu_budget(text), Ok(ratio), "{text}");
+        }
+        for text in ["", "%", "0", "-1%", "101%", "NaN", "1%%", "one"] {
+            assert!(cpu_budget(text).is_err(), "{text}");
+        }
+        assert_eq!(memory_budget("64MiB"), Ok(64 << 20));
+        assert!(memory_budget("1MiB").is_err() && memory_budget("lots").is_err());
     }
 
     #[test]

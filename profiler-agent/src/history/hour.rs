@@ -1,6 +1,7 @@
 //! The windows, bounded by age and bytes.
 
 use super::packed::{pack, unpack};
+use crate::governor::Pressure;
 use crate::profile::Profile;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -81,6 +82,7 @@ impl Windows {
 pub struct History {
     max_bytes: usize,
     max_age: Duration,
+    pressure: Pressure,
     windows: Mutex<Windows>,
 }
 
@@ -100,7 +102,13 @@ impl History {
     /// Keeps at most `max_bytes` of packed windows, none that ended more than `max_age` before the newest one.
     #[must_use]
     pub fn new(max_bytes: usize, max_age: Duration) -> Self {
-        Self { max_bytes, max_age, windows: Mutex::default() }
+        Self { max_bytes, max_age, pressure: Pressure::default(), windows: Mutex::default() }
+    }
+
+    /// Keeps less when memory is short.
+    #[must_use]
+    pub fn under(self, pressure: Pressure) -> Self {
+        Self { pressure, ..self }
     }
 
     fn lock(&self) -> MutexGuard<'_, Windows> {
@@ -130,7 +138,8 @@ impl History {
         while windows.queue.front().is_some_and(|old| old.summary.end_unix_ns() < oldest_end) {
             windows.pop_oldest();
         }
-        while windows.bytes + bytes > self.max_bytes {
+        let max_bytes = self.pressure.bound(self.max_bytes as u64) as usize;
+        while windows.bytes + bytes > max_bytes && !windows.queue.is_empty() {
             windows.pop_oldest();
         }
         windows.bytes += bytes;

@@ -35,11 +35,14 @@ pub struct ProcessKey {
 #[derive(Default)]
 struct Process {
     parent: Option<ProcessKey>,
-    mappings: Mappings,
+    /// Shared with children until one of them changes.
+    mappings: Arc<Mappings>,
     /// Theirs alone of all that any process ever had; 0 while they have none.
     mappings_number: u64,
     /// None until the first sample since fork or exec.
     identity: Option<Arc<Identity>>,
+    /// Whether it ever had a sample.
+    had_sample: bool,
     jit: Jit,
     /// When `/proc` may be read again, and how often it was.
     reload_after_ns: u64,
@@ -76,6 +79,8 @@ pub struct ProcessTable {
     last_number: u64,
     /// When events last went missing: what was known of mappings before may be wrong.
     lost_ns: u64,
+    /// The same for those of processes that had no sample then.
+    unsampled_lost_ns: u64,
 }
 
 impl ProcessTable {
@@ -92,18 +97,30 @@ impl ProcessTable {
             changed: HashSet::new(),
             last_number: 0,
             lost_ns: 0,
+            unsampled_lost_ns: 0,
         }
     }
 
-    /// A process was forked or ended.
-    pub fn process_event(&mut self, event: &ProcessEvent) {
+    /// A process was forked or ended; whether it is forgotten. One that ended without a sample is: nothing of it can
+    /// come any more, as its samples were in the ring buffer before its end.
+    pub fn process_event(&mut self, event: &ProcessEvent) -> bool {
         let key = ProcessKey { tgid: event.tgid, start_ns: event.start_ns };
         if event.kind == FORK {
             self.fork(key, ProcessKey { tgid: event.parent_tgid, start_ns: event.parent_start_ns }, event.time_ns);
-        } else if self.processes.contains_key(&key) {
-            self.current.remove(&key.tgid);
-            self.dead.push_back((event.time_ns, key));
+            return false;
         }
+        let Some(process) = self.processes.get(&key) else { return false };
+        let had_sample = process.had_sample;
+        if self.current.get(&key.tgid) == Some(&key) {
+            self.current.remove(&key.tgid);
+        }
+        if had_sample {
+            self.dead.push_back((event.time_ns, key));
+            return false;
+        }
+        self.processes.remove(&key);
+        self.changed.remove(&key);
+        true
     }
 
     fn fork(&mut self, child: ProcessKey, parent: ProcessKey, time_ns: u64) {
@@ -121,7 +138,8 @@ impl ProcessTable {
     pub fn exec(&mut self, event: &ExecEvent) -> Option<ProcessKey> {
         let key = *self.current.get(&event.tgid)?;
         let process = self.processes.get_mut(&key)?;
-        *process = Process { last_used_ns: event.time_ns, known_ns: event.time_ns, ..Process::default() };
+        let (time_ns, had_sample) = (event.time_ns, process.had_sample);
+        *process = Process { last_used_ns: time_ns, known_ns: time_ns, had_sample, ..Process::default() };
         self.changed.insert(key);
         Some(key)
     }
@@ -132,7 +150,7 @@ impl ProcessTable {
         let process = self.processes.get_mut(&key)?;
         self.changed.insert(key);
         process.mappings_number = 0;
-        let replaces = process.mappings.insert(Mapping {
+        let replaces = Arc::make_mut(&mut process.mappings).insert(Mapping {
             start: event.start,
             end: event.end,
             file_offset: event.file_offset,
@@ -142,6 +160,11 @@ impl ProcessTable {
             executable: None,
         });
         Some((key, replaces))
+    }
+
+    /// Events of processes without a sample were left out before a time: `/proc` says what they map.
+    pub fn unsampled_lost(&mut self, time_ns: u64) {
+        self.unsampled_lost_ns = self.unsampled_lost_ns.max(time_ns);
     }
 
     /// Events went missing before a time: the mappings of each process are looked at again when they are needed.
@@ -156,13 +179,13 @@ impl ProcessTable {
         }
         if let Some(sample) = kernel_thread {
             let process = self.processes.entry(key).or_default();
-            process.last_used_ns = time_ns;
+            (process.last_used_ns, process.had_sample) = (time_ns, true);
             return Arc::clone(process.identity.insert(identity::of_kernel_thread(sample.comm())));
         }
         self.look(key, time_ns);
         let process = self.processes.entry(key).or_default();
         let identity = self.names.of_live(key).unwrap_or_else(|| self.names.of_dead(process.mappings.first_file()));
-        process.identity = Some(Arc::clone(&identity));
+        (process.identity, process.had_sample) = (Some(Arc::clone(&identity)), true);
         self.current.insert(key.tgid, key);
         identity
     }
@@ -181,10 +204,12 @@ impl ProcessTable {
             return None;
         }
         let process = self.processes.get_mut(&key)?;
-        let mapping = process.mappings.find_mut(address)?;
-        let executable = match &mapping.executable {
+        let found = process.mappings.find(address)?;
+        let (start, file_offset) = (found.start, found.file_offset);
+        let executable = match &found.executable {
             Some(executable) => Arc::clone(executable),
             None => {
+                let mapping = Arc::make_mut(&mut process.mappings).find_mut(address)?;
                 // Its own id costs a call of the kernel.
                 let parent = process.parent.map_or(key.tgid, |parent| parent.tgid);
                 let roots = [key.tgid, parent, std::process::id()];
@@ -195,7 +220,7 @@ impl ProcessTable {
             let own = process.jit.executable(key, &process.mappings, &self.names, &mut self.executables, time_ns);
             return Some(CodeAddress { executable: own.unwrap_or(executable), address });
         }
-        let address = executable.address_of(address - mapping.start + mapping.file_offset);
+        let address = executable.address_of(address - start + file_offset);
         Some(CodeAddress { executable, address })
     }
 
@@ -228,15 +253,20 @@ impl ProcessTable {
     /// looked at.
     pub fn each_mapping(&mut self, key: ProcessKey, mut each: impl FnMut(&Mapping, Option<&Arc<Executable>>)) {
         let Some(process) = self.processes.get_mut(&key) else { return };
-        for mapping in process.mappings.iter_mut() {
-            if mapping.executable.is_none() {
-                mapping.executable = match mapping.key.inode {
-                    0 => Some(self.executables.bind(key.tgid, mapping, &[])),
-                    _ => self.executables.known(mapping),
-                };
-            }
-            each(mapping, mapping.executable.as_ref());
+        let mut known = Vec::new();
+        for mapping in process.mappings.iter().filter(|mapping| mapping.executable.is_none()) {
+            let executable = match mapping.key.inode {
+                0 => Some(self.executables.bind(key.tgid, mapping, &[])),
+                _ => self.executables.known(mapping),
+            };
+            known.extend(executable.map(|executable| (mapping.start, executable)));
         }
+        for (start, executable) in known {
+            if let Some(mapping) = Arc::make_mut(&mut process.mappings).find_mut(start) {
+                mapping.executable = Some(executable);
+            }
+        }
+        process.mappings.iter().for_each(|mapping| each(mapping, mapping.executable.as_ref()));
     }
 
     /// What stands for addresses that are no code.

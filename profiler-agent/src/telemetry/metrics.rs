@@ -40,6 +40,12 @@ metrics! {
     BpfRunSeconds = "profiler_bpf_run_seconds_total" "counter" "", "Time the kernel programs took, by their own clock.";
     MapUsed = "profiler_map_used_ratio" "gauge" "map", "Share of a BPF map in use.";
     MapBytes = "profiler_map_bytes" "gauge" "", "Memory of the BPF maps and rings.";
+    Frequency = "profiler_frequency_hertz" "gauge" "", "Samples per second and CPU now.";
+    GovernorChanges = "profiler_governor_changes_total" "counter" "reason", "Changes that the budgets asked for, and those that they gave room for.";
+    CpuBudget = "profiler_cpu_budget_ratio" "gauge" "", "Share of all online CPUs' time that the agent and its kernel programs may use.";
+    CpuUsed = "profiler_cpu_used_ratio" "gauge" "", "Share of all online CPUs' time that they used in the last seconds.";
+    MemoryBudget = "profiler_memory_budget_bytes" "gauge" "", "Memory that the agent and the BPF maps may use.";
+    MemoryUsed = "profiler_memory_used_bytes" "gauge" "", "Memory that they use.";
     UnwindRefused = "profiler_unwind_tables_refused_total" "counter" "reason", "Executable files without an unwind table, by reason; their frames are walked by frame pointer.";
     UnwindEvicted = "profiler_unwind_tables_evicted_total" "counter" "", "Unwind tables that made room for others; they are built again when needed.";
     StacksCopied = "profiler_stacks_copied_total" "counter" "outcome", "Stacks copied to the agent because their process had no unwind tables yet.";

@@ -12,6 +12,7 @@ use super::store::{ProcessMemory, Store, StoredTable};
 use super::table::UnwindTable;
 use super::told::Told;
 use crate::bpf::Sample;
+use crate::governor::Pressure;
 use crate::process::{CodeAddress, Executable, ExecutableKind, ProcessKey, ProcessTable};
 use crate::telemetry::metrics::{Metric, Metrics};
 use profiler_common::record::Stamps;
@@ -39,6 +40,8 @@ pub struct UnwinderOptions<M> {
     pub prepare: Arc<dyn Fn(usize) + Send + Sync>,
     /// Bytes of tables at most.
     pub max_bytes: u64,
+    /// What is left of that when memory is short.
+    pub pressure: Pressure,
     /// Counters.
     pub metrics: Arc<Metrics>,
 }
@@ -81,6 +84,7 @@ pub struct Unwinder<M> {
     /// The executable that all processes have: its table is asked for before a frame of it is seen.
     vdso: Option<u32>,
     max_bytes: u64,
+    pressure: Pressure,
     now_ns: u64,
     swept_ns: u64,
     metrics: Arc<Metrics>,
@@ -100,6 +104,7 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
             stale: HashSet::new(),
             vdso: None,
             max_bytes: options.max_bytes,
+            pressure: options.pressure,
             now_ns: 0,
             swept_ns: 0,
             metrics: options.metrics,
@@ -206,10 +211,11 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
 
     /// Puts a table into the kernel's memory; those not used for longest make room.
     fn store_table(&mut self, table: &UnwindTable) -> Option<StoredTable> {
-        if table.bytes() as u64 > self.max_bytes {
+        let max_bytes = self.pressure.bound(self.max_bytes);
+        if table.bytes() as u64 > max_bytes {
             return None;
         }
-        while self.bytes() + table.bytes() as u64 > self.max_bytes && self.evict() {}
+        while self.bytes() + table.bytes() as u64 > max_bytes && self.evict() {}
         loop {
             match self.store.add_table(table) {
                 Ok(stored) => return Some(stored),
@@ -263,6 +269,7 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
         let unused = |(index, table): &(&u32, &Table)| !used.contains(index) && table.used_ns + KEEP_UNUSED_NS < now_ns;
         let unused: Vec<u32> = self.tables.iter().filter(unused).map(|(index, _)| *index).collect();
         unused.into_iter().for_each(|index| self.remove(index));
+        while self.pressure.halvings() > 0 && self.bytes() > self.pressure.bound(self.max_bytes) && self.evict() {}
         if self.files.len() > MAX_FILES {
             self.files.retain(|_, file| !matches!(file, File::Without));
         }
@@ -280,10 +287,10 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
         });
         let mut own: Vec<_> = own.collect();
         own.sort_by_key(|(used_ns, _)| Reverse(*used_ns));
-        let mut own_bytes = 0;
+        let (mut own_bytes, max_own_bytes) = (0, self.pressure.bound(MAX_OWN_BYTES as u64) as usize);
         for (used_ns, table) in own {
             own_bytes += table.as_ref().map_or(0, |table| table.bytes());
-            if used_ns + KEEP_OWN_NS < self.now_ns || own_bytes > MAX_OWN_BYTES {
+            if used_ns + KEEP_OWN_NS < self.now_ns || own_bytes > max_own_bytes {
                 *table = None;
             }
         }

@@ -2,6 +2,7 @@
 
 use super::{MAX_PROCESSES, Process, ProcessKey, ProcessTable};
 use crate::bpf::monotonic_ns;
+use std::sync::Arc;
 
 /// Shortest time between two looks at the mappings of a process; doubled each time.
 const RELOAD_NS: u64 = 100_000_000;
@@ -17,7 +18,8 @@ impl ProcessTable {
         if self.processes.len() >= MAX_PROCESSES {
             self.make_room();
         }
-        let is_known = |process: &Process| process.known_ns > self.lost_ns && !process.mappings.is_empty();
+        let lost_ns = self.lost_ns.max(self.unsampled_lost_ns);
+        let is_known = |process: &Process| process.known_ns > lost_ns && !process.mappings.is_empty();
         if self.processes.get(&key).is_some_and(is_known) {
             return;
         }
@@ -41,10 +43,10 @@ impl ProcessTable {
         let Some(mut mappings) = self.names.mappings(key) else { return false };
         let process = self.processes.entry(key).or_default();
         mappings.keep_executables(&process.mappings);
-        if mappings != process.mappings {
+        if mappings != *process.mappings {
             self.changed.insert(key);
         }
-        (process.mappings, process.mappings_number) = (mappings, 0);
+        (process.mappings, process.mappings_number) = (Arc::new(mappings), 0);
         process.known_ns = now_ns;
         let read_ns = monotonic_ns();
         process.rests_until_ns = read_ns + LOSS_REST * (read_ns - now_ns);

@@ -89,6 +89,29 @@ fn children_have_what_their_parents_had() {
     table.process_event(&event(FORK, child, parent));
     assert!(map(&mut table, parent, 0x9000) && map(&mut table, child, 0xa000));
     assert_eq!(starts(&mut table, child), [0x7000, 0xa000]);
-    table.process_event(&event(EXIT, child, NOBODY));
+    table.identity(child, None, 2);
+    assert!(!table.process_event(&event(EXIT, child, NOBODY)));
     assert!(table.contains(child) && !map(&mut table, child, 0xb000));
+}
+
+#[test]
+fn what_ends_without_a_sample_is_forgotten() {
+    let (mut table, parent) = executed();
+    let child = ProcessKey { tgid: 1 << 30, start_ns: 7 };
+    table.process_event(&event(FORK, child, parent));
+    assert!(table.process_event(&event(EXIT, child, NOBODY)));
+    assert!(!table.contains(child) && table.contains(parent));
+}
+
+#[test]
+fn a_pid_that_was_given_anew_is_another_process() {
+    let (mut table, parent) = executed();
+    let [first, second] = [7, 8].map(|start_ns| ProcessKey { tgid: 1 << 30, start_ns });
+    table.process_event(&event(FORK, first, parent));
+    table.identity(first, None, 2);
+    table.process_event(&event(FORK, second, NOBODY));
+    // The end of the first is told late.
+    table.process_event(&event(EXIT, first, NOBODY));
+    assert!(map(&mut table, second, 0xa000));
+    assert_eq!((starts(&mut table, first), starts(&mut table, second)), (vec![0x7000], vec![0xa000]));
 }

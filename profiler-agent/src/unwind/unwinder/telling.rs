@@ -49,6 +49,14 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
         }
     }
 
+    /// A process has ended without a sample.
+    pub fn ended(&mut self, key: ProcessKey) {
+        self.stale.remove(&key);
+        if let Some(mappings) = self.told.remove(&key).and_then(|told| told.mappings) {
+            self.release(mappings);
+        }
+    }
+
     /// A process runs a new executable; the kernel program has forgotten it.
     pub fn executed(&mut self, key: ProcessKey) {
         let Some(told) = self.told.get_mut(&key) else { return };

@@ -1,0 +1,17 @@
+//! Keeps the agent and its kernel programs within budgets of CPU time and memory.
+//!
+//! Input: what was used since the last look, about once a second. Output: a [`Level`] of the ladder (how often is sampled,
+//! whether process events are reported) and the share that caches may have. Invariant: deciding is a function from values
+//! to values and knows no clock.
+
+mod cpu;
+mod governing;
+mod ladder;
+mod memory;
+mod pressure;
+mod usage;
+
+pub use governing::{Budgets, Governing, Levers};
+pub use ladder::{Ladder, Level};
+pub use pressure::Pressure;
+pub use usage::Meter;
