@@ -143,7 +143,7 @@ impl Session {
             spawn("pipeline", move || pipeline.run(&batches))?,
             spawn("symbolizer", move || {
                 let names = Names::new(metrics, debug_info_time).with_debuginfod(options.debuginfod);
-                let names = names.with_kallsyms(options.kallsyms);
+                let names = names.with_kallsyms(options.kallsyms).under(options.pressure);
                 name_windows(&windows, names, sink);
             })?,
         ];

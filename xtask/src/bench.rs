@@ -1,5 +1,6 @@
 //! `bench`: what the agent costs, measured on this machine.
 
+mod governor;
 mod postgres;
 mod programs;
 mod sample;
@@ -28,6 +29,8 @@ pub(crate) struct Args {
 enum Name {
     /// CPU and memory of the agent and its kernel programs under a fixed load
     Overhead,
+    /// Whether budgets of CPU time are kept, and what process storms cost
+    Governor,
     /// Time in the kernel programs per sample and per frame, by depth
     Sample,
     /// Time and memory of naming addresses in large files on this host
@@ -59,6 +62,7 @@ struct Span {
 pub(crate) fn bench(args: &Args) -> Result<()> {
     match args.name {
         Name::Overhead => overhead(),
+        Name::Governor => governor::governor(),
         Name::Sample => sample::sample(),
         Name::Symbolize => symbolize::symbolize(),
         Name::Unwind => unwind::unwind(),

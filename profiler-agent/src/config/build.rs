@@ -139,6 +139,7 @@ impl Settings {
             budgets: Budgets {
                 cpu: self.one("cpu-budget", value::cpu_budget),
                 memory_bytes: self.one("memory-budget", value::memory_budget),
+                varies: self.switch("vary-frequency"),
             },
             debuginfod: self.many("debuginfod", value::debuginfod),
             listen: self.one("listen", value::listen).flatten(),

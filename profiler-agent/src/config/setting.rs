@@ -190,6 +190,15 @@ pub static SETTINGS: &[Setting] = &[
         ..Setting::PLAIN
     },
     Setting {
+        key: "vary-frequency",
+        commands: RUN,
+        arity: Arity::Switch,
+        help: "Sample at another frequency every second",
+        check: |text| value::switch(text).map(drop),
+        hidden: true,
+        ..Setting::PLAIN
+    },
+    Setting {
         key: "ring-bytes",
         value_name: "BYTES",
         help: "Size of the ring buffer",

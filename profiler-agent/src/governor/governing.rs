@@ -15,7 +15,12 @@ pub struct Budgets {
     pub cpu: Option<f64>,
     /// Resident bytes of the agent and bytes of the kernel's maps.
     pub memory_bytes: Option<u64>,
+    /// Go through levels for no reason; a test seam.
+    pub varies: bool,
 }
+
+/// The highest levels, of which a recording of seconds still has enough samples.
+const VARYING_STEPS: usize = 8;
 
 /// What a level is set with.
 pub trait Levers {
@@ -74,6 +79,11 @@ impl Governing {
 
     /// Takes note of what was used, and sets another level where a budget asks for it.
     pub fn take(&mut self, usage: Usage, levers: &impl Levers) {
+        if self.budgets.varies {
+            // By leaps that go up and down.
+            let step = (self.step + 5) % VARYING_STEPS;
+            return self.go(step, "room", usage, levers);
+        }
         let rise = self.step.checked_sub(1).map(|above| {
             let (above, now) = (self.ladder.level(above), self.level());
             f64::from(above.hz) / f64::from(now.hz)
@@ -178,7 +188,7 @@ mod tests {
 
     fn governing(cpu: Option<f64>, memory_bytes: Option<u64>) -> (Governing, Arc<Metrics>, Pressure) {
         let (metrics, pressure) = (Arc::<Metrics>::default(), Pressure::default());
-        let budgets = Budgets { cpu, memory_bytes };
+        let budgets = Budgets { cpu, memory_bytes, varies: false };
         (Governing::new(budgets, 19, pressure.clone(), Arc::clone(&metrics)), metrics, pressure)
     }
 

@@ -23,6 +23,12 @@ impl Pressure {
         self.0.load(Ordering::Relaxed)
     }
 
+    /// Whether caches cannot get any smaller: what only saves work goes altogether.
+    #[must_use]
+    pub fn is_highest(&self) -> bool {
+        self.halvings() == MAX_PRESSURE
+    }
+
     pub(super) fn set(&self, halvings: u32) {
         self.0.store(halvings.min(MAX_PRESSURE), Ordering::Relaxed);
     }

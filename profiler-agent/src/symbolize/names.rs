@@ -6,6 +6,7 @@ use super::demangle::demangle;
 use super::jit;
 use super::remembered::Remembered;
 use super::source::{self, Answer, Context, NotOpened, RawName, RawSite, Source, openers};
+use crate::governor::Pressure;
 use crate::process::{Executable, ExecutableKind};
 use crate::telemetry::metrics::{Metric, Metrics};
 use std::borrow::Cow;
@@ -59,6 +60,7 @@ pub struct Names {
     remembered: Remembered,
     clock: u64,
     context: Context,
+    pressure: Pressure,
 }
 
 impl Names {
@@ -70,7 +72,8 @@ impl Names {
         let jit_bytes = Rc::new(Cell::new(jit::MAX_READ_BYTES));
         let context =
             Context { budget, jit_bytes, metrics, exported: RefCell::default(), debuginfod: None, kallsyms: None };
-        Self { looked: HashMap::new(), remembered: Remembered::default(), clock: 0, context }
+        let (looked, remembered, pressure) = (HashMap::new(), Remembered::default(), Pressure::default());
+        Self { looked, remembered, clock: 0, context, pressure }
     }
 
     /// Asks servers for debug info that the host does not have.
@@ -84,6 +87,13 @@ impl Names {
     #[must_use]
     pub fn with_kallsyms(mut self, kallsyms: Option<Arc<File>>) -> Self {
         self.context.kallsyms = kallsyms;
+        self
+    }
+
+    /// Keeps less when memory is short.
+    #[must_use]
+    pub fn under(mut self, pressure: Pressure) -> Self {
+        self.pressure = pressure;
         self
     }
 
@@ -117,6 +127,9 @@ impl Names {
         self.context.budget.renew();
         self.context.jit_bytes.set(jit::MAX_READ_BYTES);
         self.remembered.end_window();
+        if self.pressure.is_highest() {
+            self.remembered = Remembered::default();
+        }
         let clock = self.clock;
         self.looked.retain(|_, looked| looked.last_used + MAX_IDLE_WINDOWS > clock);
         self.make_room();
@@ -126,7 +139,7 @@ impl Names {
     /// once in it.
     fn make_room(&mut self) {
         let mut bytes: u64 = self.looked.values().map(Looked::bytes).sum();
-        while bytes > MAX_SOURCE_BYTES {
+        while bytes > self.pressure.bound(MAX_SOURCE_BYTES) {
             let held = self.looked.iter().filter(|(_, looked)| looked.bytes() > 0);
             let Some((&key, _)) = held.min_by_key(|(_, looked)| looked.last_used) else { break };
             bytes -= self.looked.remove(&key).map_or(0, |looked| looked.bytes());

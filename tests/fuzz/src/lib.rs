@@ -10,6 +10,7 @@ pub mod confine;
 pub mod fuzz;
 #[path = "../../../profiler-agent/src/golang/mod.rs"]
 pub mod golang;
+pub mod governor;
 #[path = "../../../profiler-agent/src/process/mod.rs"]
 pub mod process;
 #[path = "../../../profiler-agent/src/spool/mod.rs"]
