@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod aggregate;
 pub mod bpf;
+pub mod canary;
 pub mod cli;
 pub mod config;
 pub mod confine;

@@ -92,7 +92,7 @@ fn never_sent(status: &Status) -> bool {
 }
 
 /// An error with its causes.
-pub(super) fn chain(error: &dyn Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

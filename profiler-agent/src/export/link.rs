@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 /// For name look-up, TCP and TLS together; at most half a request's timeout.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How we call ourselves.
-pub(super) const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
+pub(crate) const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
 /// Bytes of foreign text that are kept.
 const MAX_TEXT_BYTES: usize = 512;
 
@@ -164,7 +164,7 @@ fn ambiguous(message: String) -> Attempt {
 }
 
 /// Text from the network, on one line and not long.
-pub(super) fn bounded(text: &str) -> String {
+pub(crate) fn bounded(text: &str) -> String {
     let text = &text[..text.floor_char_boundary(MAX_TEXT_BYTES)];
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -23,8 +23,11 @@ mod sender;
 mod tls;
 
 pub use config::{Auth, BadEndpoint, Endpoint, ExportConfig, Protocol};
+pub(crate) use grpc::chain as error_chain;
+pub(crate) use link::{USER_AGENT, bounded};
 pub use probe::{Obstacle, probe};
 pub use receipt::WhenAccepted;
+pub(crate) use request_headers::RequestHeaders;
 pub(crate) use tls::client_tls;
 
 use crate::otlp::Part;

@@ -12,14 +12,14 @@ use std::path::{Path, PathBuf};
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
 #[derive(Debug)]
-pub(super) struct RequestHeaders {
+pub(crate) struct RequestHeaders {
     fixed: HeaderMap,
     file: Option<PathBuf>,
     auth: Auth,
 }
 
 impl RequestHeaders {
-    pub(super) fn new(config: &ExportConfig) -> anyhow::Result<Self> {
+    pub(crate) fn new(config: &ExportConfig) -> anyhow::Result<Self> {
         let mut fixed = HeaderMap::new();
         for (name, value) in &config.headers {
             let key: HeaderName = name.parse().with_context(|| format!("header name {name:?}"))?;
@@ -33,7 +33,7 @@ impl RequestHeaders {
     }
 
     /// All headers, with those in files as they are there now.
-    pub(super) fn read(&self) -> anyhow::Result<HeaderMap> {
+    pub(crate) fn read(&self) -> anyhow::Result<HeaderMap> {
         let mut headers = self.fixed.clone();
         if let Some(file) = &self.file {
             add_lines(&mut headers, &read_secret(file).context("header file")?).context("header file")?;

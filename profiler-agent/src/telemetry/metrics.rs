@@ -36,6 +36,7 @@ metrics! {
     SpoolBytes = "profiler_spool_bytes" "gauge" "", "Window files in the spool.";
     SpoolErrors = "profiler_spool_errors_total" "counter" "operation", "What the spool could not do, and records and files that it found damaged or not readable.";
     GapSeconds = "profiler_gap_seconds_total" "counter" "", "Time without a running agent, over the life of the spool.";
+    CanaryChecks = "profiler_canary_checks_total" "counter" "outcome", "Exported windows asked for at the server, by what it has of them.";
     DebuginfodRequests = "profiler_debuginfod_requests_total" "counter" "outcome", "Build IDs asked for at debuginfod servers, by outcome.";
     BpfRunSeconds = "profiler_bpf_run_seconds_total" "counter" "", "Time the kernel programs took, by their own clock.";
     MapUsed = "profiler_map_used_ratio" "gauge" "map", "Share of a BPF map in use.";
