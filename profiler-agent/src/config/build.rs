@@ -5,6 +5,7 @@ use super::setting::{Arity, Command, DEFAULT_NAME_SOURCES, SETTINGS, Setting};
 use super::table::Table;
 use super::value::{self, Parsed};
 use super::{LogConfig, RecordConfig, RunConfig, SampleConfig, SpoolConfig, environment, file, rules};
+use crate::canary::CanaryConfig;
 use crate::export::{Auth, ExportConfig};
 use crate::governor::Budgets;
 use crate::relabel::Rules;
@@ -16,6 +17,12 @@ use tracing::Level;
 pub const FREQUENCY_ALONE: u32 = 99;
 /// Continuous, of a whole fleet: coarse enough to forget.
 const FREQUENCY_WITH_ENDPOINT: u32 = 19;
+
+/// Settings of bearer token, user and password.
+const EXPORT_AUTH: [&str; 3] = ["bearer-token-file", "basic-auth-user", "basic-auth-password-file"];
+/// The same of the canary.
+const CANARY_AUTH: [&str; 3] =
+    ["canary-bearer-token-file", "canary-basic-auth-user", "canary-basic-auth-password-file"];
 
 /// The effective text of every setting, with its origin.
 #[derive(Clone, Debug)]
@@ -106,7 +113,7 @@ impl Settings {
             tenant: self.one("tenant", value::tenant),
             headers: self.many("header", value::header),
             header_file: self.path("header-file"),
-            auth: self.auth(),
+            auth: self.auth(EXPORT_AUTH),
             tls_server_name: self.one("tls-server-name", value::server_name),
             ca_file: self.path("ca-file"),
             cert_file: self.path("cert-file"),
@@ -115,12 +122,21 @@ impl Settings {
         }
     }
 
-    fn auth(&self) -> Auth {
+    fn auth(&self, [bearer, user, password]: [&str; 3]) -> Auth {
         let basic = || {
-            let (user, file) = (self.one("basic-auth-user", value::text)?, self.path("basic-auth-password-file")?);
+            let (user, file) = (self.one(user, value::text)?, self.path(password)?);
             Some(Auth::Basic { user, password_file: file })
         };
-        self.path("bearer-token-file").map(Auth::BearerFile).or_else(basic).unwrap_or_default()
+        self.path(bearer).map(Auth::BearerFile).or_else(basic).unwrap_or_default()
+    }
+
+    fn canary(&self) -> Option<CanaryConfig> {
+        Some(CanaryConfig {
+            url: self.one("canary-url", value::canary)?,
+            tenant: self.one("canary-tenant", value::tenant).or_else(|| self.one("tenant", value::tenant)),
+            auth: self.auth(CANARY_AUTH),
+            ca_file: self.path("ca-file"),
+        })
     }
 
     fn run_config(&self) -> RunConfig {
@@ -135,6 +151,7 @@ impl Settings {
             relabel: Rules::new(rules::relabel(&self.layer, &mut Mistakes::default())),
             max_series: self.one("max-series", value::max_series).unwrap_or(value::MAX_SERIES),
             service_frequencies: rules::frequencies(&self.layer, &mut Mistakes::default()),
+            canary: self.canary(),
             interval: self.one("interval", value::interval).unwrap_or(value::DEFAULT_INTERVAL),
             budgets: Budgets {
                 cpu: self.one("cpu-budget", value::cpu_budget),
@@ -191,24 +208,13 @@ pub(super) fn check(layer: &Layer, mistakes: &mut Mistakes) {
 /// What single values cannot show.
 pub(super) fn contradictions(layer: &Layer, mistakes: &mut Mistakes) {
     let given = |key: &str| layer.items(key).first();
-    for (one, other) in [
-        ("key-file", "cert-file"),
-        ("cert-file", "key-file"),
-        ("basic-auth-user", "basic-auth-password-file"),
-        ("basic-auth-password-file", "basic-auth-user"),
-    ] {
+    for (one, other) in [("key-file", "cert-file"), ("cert-file", "key-file")] {
         if let (Some(item), None) = (given(one), given(other)) {
             mistakes.add(item.origin.clone(), format!("{one} without {other}; give both or neither"));
         }
     }
-    let basic = given("basic-auth-user").or_else(|| given("basic-auth-password-file"));
-    if let (Some(bearer), Some(basic)) = (given("bearer-token-file"), basic) {
-        let text = format!(
-            "bearer-token-file ({}) besides basic-auth ({}); only one can authenticate",
-            bearer.origin, basic.origin
-        );
-        mistakes.add(blamed(bearer, basic), text);
-    }
+    let basic = credentials(EXPORT_AUTH, layer, mistakes);
+    credentials(CANARY_AUTH, layer, mistakes);
     let authorization = layer.items("header").iter().find(|item| {
         item.text.split_once('=').is_some_and(|(name, _)| name.trim().eq_ignore_ascii_case("authorization"))
     });
@@ -220,6 +226,36 @@ pub(super) fn contradictions(layer: &Layer, mistakes: &mut Mistakes) {
         mistakes.add(blamed(header, other), text);
     }
     repeated_labels(layer, mistakes);
+    canary_alone(layer, mistakes);
+}
+
+/// Half of a pair, or a pair besides a token; the item of basic authentication, if there is one.
+fn credentials<'a>(keys: [&str; 3], layer: &'a Layer, mistakes: &mut Mistakes) -> Option<&'a Item> {
+    let [bearer, user, password] = keys;
+    let given = |key: &str| layer.items(key).first();
+    for (one, other) in [(user, password), (password, user)] {
+        if let (Some(item), None) = (given(one), given(other)) {
+            mistakes.add(item.origin.clone(), format!("{one} without {other}; give both or neither"));
+        }
+    }
+    let basic = given(user).or_else(|| given(password));
+    if let (Some(token), Some(basic)) = (given(bearer), basic) {
+        let scheme = user.trim_end_matches("-user");
+        let text =
+            format!("{bearer} ({}) besides {scheme} ({}); only one can authenticate", token.origin, basic.origin);
+        mistakes.add(blamed(token, basic), text);
+    }
+    basic
+}
+
+/// Nothing is asked for that nobody sends, and nobody asked without an address.
+fn canary_alone(layer: &Layer, mistakes: &mut Mistakes) {
+    let of_canary = ["canary-tenant"].into_iter().chain(CANARY_AUTH).map(|key| (key, "canary-url"));
+    for (key, needed) in of_canary.chain([("canary-url", "endpoint")]) {
+        if let (Some(item), []) = (layer.items(key).first(), layer.items(needed)) {
+            mistakes.add(item.origin.clone(), format!("{key} without {needed}; give that, too"));
+        }
+    }
 }
 
 /// Of two items that contradict each other the one that is no flag: it makes a bad configuration.

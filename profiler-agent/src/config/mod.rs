@@ -28,6 +28,7 @@ pub use table::{Field, Shape, TABLES, Table, TableKey, TableKind};
 pub(crate) use value::name_source_word;
 
 use crate::bpf::Clock;
+use crate::canary::CanaryConfig;
 use crate::export::{Endpoint, ExportConfig};
 use crate::governor::Budgets;
 use crate::otlp::LabelStyle;
@@ -88,6 +89,8 @@ pub struct RunConfig {
     pub max_series: usize,
     /// Services that are sampled at a frequency of their own; the first that fits counts.
     pub service_frequencies: Vec<ServiceFrequency>,
+    /// Whether and where to ask for what was sent.
+    pub canary: Option<CanaryConfig>,
     /// Length of a window.
     pub interval: Duration,
     /// What the agent may use.

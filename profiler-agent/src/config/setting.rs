@@ -355,6 +355,48 @@ pub static SETTINGS: &[Setting] = &[
         ..Setting::PLAIN
     },
     Setting {
+        key: "canary-url",
+        commands: RUN,
+        heading: Heading::Export,
+        value_name: "URL",
+        help: "Ask Pyroscope at URL for each window that was sent",
+        check: |text| value::canary(text).map(drop),
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "canary-tenant",
+        commands: RUN,
+        heading: Heading::Export,
+        value_name: "TENANT",
+        help: "Tenant to ask for [default: that of tenant]",
+        check: |text| value::tenant(text).map(drop),
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "canary-bearer-token-file",
+        commands: RUN,
+        heading: Heading::Export,
+        value_name: "FILE",
+        help: "Ask with the bearer token in FILE",
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "canary-basic-auth-user",
+        commands: RUN,
+        heading: Heading::Export,
+        value_name: "USER",
+        help: "Ask as USER",
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "canary-basic-auth-password-file",
+        commands: RUN,
+        heading: Heading::Export,
+        value_name: "FILE",
+        help: "Its password is in FILE",
+        ..Setting::PLAIN
+    },
+    Setting {
         key: "service-name-from",
         heading: Heading::Naming,
         value_name: "SOURCES",

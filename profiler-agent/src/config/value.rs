@@ -162,6 +162,12 @@ pub(super) fn debuginfod(text: &str) -> Parsed<Endpoint> {
     endpoint(text).or_else(|_| wrong("is no URL of a server; such as https://debuginfod.elfutils.org"))
 }
 
+/// Where the canary asks.
+pub(super) fn canary(text: &str) -> Parsed<Endpoint> {
+    let url = |wrong: Wrong| Wrong(wrong.0.replace("basic-auth", "canary-basic-auth"));
+    endpoint(text).map_err(url)
+}
+
 /// An OTLP endpoint, without OTLP/HTTP's own path at its end. Texts never repeat the URL's credentials.
 pub(super) fn endpoint(text: &str) -> Parsed<Endpoint> {
     let right = "such as http://localhost:4040 or https://profiles.example.com";
@@ -191,7 +197,7 @@ pub(super) fn endpoint(text: &str) -> Parsed<Endpoint> {
 #[must_use]
 pub(super) fn for_message(key: &str, text: &str) -> String {
     let text = match key {
-        "endpoint" | "debuginfod" => without_credentials(text),
+        "endpoint" | "debuginfod" | "canary-url" => without_credentials(text),
         "header" => text.split_once('=').map_or("***".into(), |(name, _)| format!("{name}=***")),
         _ => text.to_owned(),
     };

@@ -133,7 +133,7 @@ fn mistakes_in_flags_alone_are_wrong_usage() {
 
 #[test]
 fn contradictions_are_mistakes() {
-    let cases: [(&[(&'static str, &str)], &str); 5] = [
+    let cases: [(&[(&'static str, &str)], &str); 8] = [
         (&[("cert-file", "c")], "flag --cert-file: cert-file without key-file; give both or neither"),
         (
             &[("basic-auth-user", "u")],
@@ -151,6 +151,13 @@ fn contradictions_are_mistakes() {
             &[("label", "a.b=1"), ("label", "a_b=2")],
             "flag --label: label \"a_b=2\" is given twice (also flag --label: \"a.b=1\"); once",
         ),
+        (&[("canary-url", "http://p")], "flag --canary-url: canary-url without endpoint; give that, too"),
+        (&[("canary-tenant", "t")], "flag --canary-tenant: canary-tenant without canary-url; give that, too"),
+        (
+            &[("endpoint", "http://p"), ("canary-url", "http://p"), ("canary-basic-auth-user", "u")],
+            "flag --canary-basic-auth-user: canary-basic-auth-user without canary-basic-auth-password-file; \
+             give both or neither",
+        ),
     ];
     for (given, wanted) in cases {
         assert_eq!(mistakes(run_with(given, &[])), [wanted]);
@@ -166,11 +173,27 @@ fn credentials_become_auth() {
 }
 
 #[test]
+fn the_canary_asks_with_its_own_credentials_and_the_same_tenant() {
+    let sent = [("endpoint", "http://p"), ("tenant", "a"), ("bearer-token-file", "t"), ("ca-file", "c")];
+    assert!(run_with(&sent, &[]).unwrap().canary.is_none());
+    let canary = |own: &[(&'static str, &str)]| {
+        let given = [&sent[..], &[("canary-url", "https://p/q/")], own].concat();
+        run_with(&given, &[]).unwrap().canary.unwrap()
+    };
+    let plain = canary(&[]);
+    assert_eq!((plain.url.to_string(), plain.tenant.as_deref()), ("https://p/q".to_owned(), Some("a")));
+    assert_eq!((plain.auth, plain.ca_file), (Auth::None, Some("c".into())));
+    let own = canary(&[("canary-tenant", "b"), ("canary-bearer-token-file", "u")]);
+    assert_eq!((own.tenant.as_deref(), own.auth), (Some("b"), Auth::BearerFile("u".into())));
+}
+
+#[test]
 fn messages_show_no_secret() {
-    let given = [("endpoint", "http://me:hunter2@h"), ("header", "bad name=hunter2")];
+    let given =
+        [("endpoint", "http://me:hunter2@h"), ("header", "bad name=hunter2"), ("canary-url", "http://me:hunter2@h")];
     let message = run_with(&given, &[]).unwrap_err().to_string();
     assert!(!message.contains("hunter2"), "{message}");
-    assert!(message.starts_with("wrong usage, 2 mistakes\n  "), "{message}");
+    assert!(message.starts_with("wrong usage, 3 mistakes\n  "), "{message}");
 }
 
 #[test]
