@@ -4,14 +4,17 @@
 //! Invariant: every sample goes out or is said to be dropped.
 
 use crate::aggregate::{Folded, SeriesGuard};
-use crate::profile::Profile;
+use crate::otlp::underscored;
+use crate::profile::{Profile, Service};
 use crate::relabel::{Relabelled, Rules};
 use crate::telemetry::metrics::{Metric, Metrics};
 use std::sync::Arc;
 use std::time::Instant;
 
 /// Keys with dots and values, sorted by key.
-type Labels = Vec<(Arc<str>, Arc<str>)>;
+type Labels = Vec<Label>;
+/// Key and value.
+type Label = (Arc<str>, Arc<str>);
 
 /// Prepares windows for servers.
 #[derive(Debug)]
@@ -33,6 +36,8 @@ pub struct Prepared {
     pub shared: Labels,
     /// Samples of services that a relabel rule drops.
     pub dropped: u64,
+    /// Of the labels of every service those that all series have: what to ask the server for.
+    pub common: Labels,
 }
 
 impl Outgoing {
@@ -45,7 +50,7 @@ impl Outgoing {
 
     /// Goes on with another configuration; the series of the last hour stay known.
     pub fn reload(&mut self, rules: Rules, max_series: usize, shared: Labels) {
-        self.guard.limit(max_series, other_labels(&rules, &shared));
+        self.guard.set_limit(max_series, other_labels(&rules, &shared));
         (self.rules, self.shared, self.said) = (rules, shared, false);
     }
 
@@ -63,8 +68,17 @@ impl Outgoing {
         if samples > 0 && !std::mem::replace(&mut self.said, true) {
             tracing::warn!(series, "as many series as --max-series allows: labels of further ones are called other");
         }
-        Prepared { profile, shared, dropped: relabelled.dropped }
+        let common =
+            self.shared.iter().filter(|label| profile.services.iter().all(|service| has(service, &shared, label)));
+        Prepared { common: common.cloned().collect(), profile, shared, dropped: relabelled.dropped }
     }
+}
+
+/// Whether a series of the service has a label: its own go before the shared ones.
+fn has(service: &Service, shared: &Labels, (key, value): &Label) -> bool {
+    let name = underscored(key);
+    let mut labels = service.labels.iter().chain(shared);
+    labels.find(|(key, _)| underscored(key) == name).is_some_and(|(_, found)| found == value)
 }
 
 /// Rules see shared labels and may remove them; without rules they are added to all services alike.
@@ -75,7 +89,7 @@ fn other_labels(rules: &Rules, shared: &Labels) -> Labels {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::profile::{Sample, Service};
+    use crate::profile::Sample;
     use crate::relabel::{Action, Pattern, Rule};
 
     fn window() -> Profile {
@@ -99,15 +113,26 @@ mod tests {
             ..Rule::new().unwrap()
         };
         let mut outgoing = Outgoing::new(Rules::new(vec![drop]), 2, shared.clone(), Arc::clone(&metrics));
-        let Prepared { profile, shared: further, dropped } = outgoing.prepare(window());
+        let Prepared { profile, shared: further, dropped, common } = outgoing.prepare(window());
         let names: Vec<&str> = profile.services.iter().map(|service| &*service.name).collect();
         assert_eq!((names, dropped, further), (vec!["a", "b", "other"], 8, Labels::new()));
+        assert_eq!(common, shared);
         assert!(profile.services.iter().all(|service| service.labels == shared));
         assert_eq!((metrics.get(Metric::SeriesFolded, ""), metrics.get(Metric::Series, "")), (4.0, 3.0));
 
         outgoing.reload(Rules::default(), 200, shared.clone());
         let prepared = outgoing.prepare(window());
-        assert_eq!((prepared.profile, prepared.shared, prepared.dropped), (window(), shared, 0));
-        assert_eq!(metrics.get(Metric::Series, ""), 7.0);
+        assert_eq!((&prepared.profile, &prepared.shared, prepared.dropped), (&window(), &shared, 0));
+        assert_eq!((prepared.common, metrics.get(Metric::Series, "")), (shared, 7.0));
+    }
+
+    #[test]
+    fn labels_that_services_have_otherwise_are_not_common() {
+        let label = |key: &str, value: &str| (Arc::from(key), Arc::from(value));
+        let shared = vec![label("host.name", "n1"), label("service.version", "1"), label("team", "a")];
+        let mut profile = window();
+        profile.services[1].labels = vec![label("service_version", "2"), label("team", "a")];
+        let mut outgoing = Outgoing::new(Rules::default(), 9, shared, Arc::default());
+        assert_eq!(outgoing.prepare(profile).common, [label("host.name", "n1"), label("team", "a")]);
     }
 }

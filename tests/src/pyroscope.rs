@@ -35,14 +35,25 @@ impl Pyroscope {
         Self::start_at(free_port())
     }
 
+    /// The same with more flags.
+    #[must_use]
+    pub fn start_with(flags: &[&str]) -> Self {
+        Self::launch(free_port(), flags)
+    }
+
     /// The same on a given port: for one that comes back after an outage, with nothing stored.
     #[must_use]
     pub fn start_at(port: u16) -> Self {
+        Self::launch(port, &[])
+    }
+
+    fn launch(port: u16, flags: &[&str]) -> Self {
         let binary = ensure_built().expect("a Pyroscope server");
         let folder = tempfile::tempdir().expect("a folder for its data");
         let log = File::create(folder.path().join("log")).expect("its log");
         let child = Command::new(binary)
             .args(arguments(port, free_port()))
+            .args(flags)
             .current_dir(folder.path())
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("its log, again"))

@@ -1,5 +1,6 @@
 //! Where windows go: to the hour in memory, and to the exporter.
 
+use crate::canary::{Canary, Sent};
 use crate::config::RunConfig;
 use crate::export::Exporter;
 use crate::history::History;
@@ -37,6 +38,7 @@ impl Shape {
 pub(super) struct Destination {
     pub(super) history: Arc<History>,
     pub(super) exporter: Option<Arc<Exporter>>,
+    pub(super) canary: Option<Canary>,
     pub(super) shape: Arc<Mutex<Shape>>,
 }
 
@@ -56,7 +58,7 @@ impl Destination {
 
     fn send(&self, exporter: &Exporter, profile: Profile, mut pending: Pending) {
         let mut shape = self.shape.lock().unwrap_or_else(PoisonError::into_inner);
-        let Prepared { profile, shared, dropped } = shape.outgoing.prepare(profile);
+        let Prepared { profile, shared, dropped, common } = shape.outgoing.prepare(profile);
         let parts = otlp::parts(&profile, &shared, shape.label_style, MAX_PART_BYTES);
         drop(shape);
         pending.split(dropped).dropped(DropReason::Relabel);
@@ -68,6 +70,7 @@ impl Destination {
             }
             sent.push((part, share));
         }
-        exporter.send(sent, None);
+        let receipt = self.canary.as_ref().map(|canary| canary.receipt(Sent::new(&profile, common)));
+        exporter.send(sent, receipt);
     }
 }

@@ -13,6 +13,7 @@ mod page_state;
 mod supervisor;
 
 use crate::bpf;
+use crate::canary::Canary;
 use crate::config::{Mistakes, RunConfig};
 use crate::confine::{self, Verb};
 use crate::doctor;
@@ -85,16 +86,20 @@ fn start(config: RunConfig, kallsyms: Option<File>, reread: Reread<'_>) -> anyho
     let exporter = exporter(&config, &shared, keeper.as_ref(), found)?;
     let (orders, ordered) = orders::channel().context("cannot handle signals")?;
     let shape = Arc::new(Mutex::new(Shape::new(&config, &shared.metrics)));
-    let destination =
-        Destination { history: Arc::clone(&shared.history), exporter: exporter.clone(), shape: Arc::clone(&shape) };
-    let destination = Arc::new(destination);
+    let canary = canary(&config, &shared)?;
+    let destination = Arc::new(Destination {
+        history: Arc::clone(&shared.history),
+        exporter: exporter.clone(),
+        canary: canary.clone(),
+        shape: Arc::clone(&shape),
+    });
     let session = session(&config, &shared, &destination)?;
     tracing::info!(frequency_hz = config.sample.frequency, "sampling every CPU");
     if keeper.is_some() {
         let gap_s = shared.metrics.get(Metric::GapSeconds, "") + started.elapsed().as_secs_f64();
         shared.metrics.set(Metric::GapSeconds, "", gap_s);
     }
-    let page = page_state::page_state(&config, &shared, exporter.as_ref(), token);
+    let page = page_state::page_state(&config, &shared, exporter.as_ref(), canary, token);
     drop(entered);
     let network = Network::start(runtime, confine::Rules::of(&config), listener, page, exporter, orders, &shared)?;
     confine::supervisor_thread();
@@ -131,6 +136,11 @@ fn exporter(
     let exporter = Exporter::start(&config.export, Arc::clone(&shared.metrics), spool)?;
     found.into_iter().for_each(|found| exporter.replay(found));
     Ok(Some(Arc::new(exporter)))
+}
+
+fn canary(config: &RunConfig, shared: &Shared) -> anyhow::Result<Option<Canary>> {
+    let start = |canary| Canary::start(canary, config.interval, Arc::clone(&shared.metrics));
+    config.canary.as_ref().map(start).transpose()
 }
 
 /// Starts sampling as configured.

@@ -2,6 +2,7 @@
 
 use super::Shared;
 use crate::aggregate;
+use crate::canary::Canary;
 use crate::config::RunConfig;
 use crate::export::Exporter;
 use crate::host;
@@ -31,6 +32,7 @@ pub(super) fn page_state(
     config: &RunConfig,
     shared: &Shared,
     exporter: Option<&Arc<Exporter>>,
+    canary: Option<Canary>,
     page_token: Option<String>,
 ) -> PageState {
     // A weak reference: the exporter is drained while the page still answers.
@@ -38,7 +40,8 @@ pub(super) fn page_state(
     let flow = Arc::clone(&shared.flow);
     let readiness = move || {
         let status = exporter.as_ref().and_then(Weak::upgrade).map(|exporter| exporter.status());
-        flow.readiness(status.as_ref())
+        flow.readiness(status.as_ref())?;
+        canary.as_ref().map_or(Ok(()), Canary::readiness)
     };
     let title = Title {
         host: host::name(),

@@ -64,9 +64,10 @@ impl SeriesGuard {
         Self { max: max.max(1), other: (Arc::from(OTHER), other_labels), known: HashMap::new() }
     }
 
-    /// With another limit; what is known stays known.
-    pub fn limit(&mut self, max: usize, other_labels: Vec<(Arc<str>, Arc<str>)>) {
-        *self = Self { known: std::mem::take(&mut self.known), ..Self::new(max, other_labels) };
+    /// Sets another limit; what is known stays known.
+    pub fn set_limit(&mut self, max: usize, other_labels: Vec<(Arc<str>, Arc<str>)>) {
+        let known = std::mem::take(&mut self.known);
+        *self = Self { known, ..Self::new(max, other_labels) };
     }
 
     /// Folds what is beyond the limit.

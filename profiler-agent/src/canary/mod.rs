@@ -32,7 +32,7 @@ const TRIES: u32 = 4;
 const MAX_PAUSE: Duration = Duration::from_secs(10);
 
 /// Which server is asked, and how.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CanaryConfig {
     /// Pyroscope; its query API is below.
     pub url: Endpoint,

@@ -34,9 +34,10 @@ impl Rules {
     /// Of the thread that exports and shows the page.
     #[must_use]
     pub fn of(config: &RunConfig) -> Self {
+        let endpoints = config.export.endpoints.iter().chain(config.canary.iter().map(|canary| &canary.url));
         Self {
             folders: Vec::new(),
-            connect_ports: config.export.endpoints.iter().map(Endpoint::port).collect(),
+            connect_ports: endpoints.map(Endpoint::port).collect(),
             bind_ports: config.listen.iter().map(SocketAddr::port).collect(),
         }
     }

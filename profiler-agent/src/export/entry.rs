@@ -1,6 +1,6 @@
 //! A part on its way, with its samples in the ledger.
 
-use super::receipt::Receipt;
+use crate::canary::Receipt;
 use crate::otlp::Part;
 use crate::spool::{NewPart, PartId, Spool, StoredPart};
 use crate::telemetry::ledger::{DropReason, Pending, Spooled};
@@ -41,6 +41,7 @@ pub(super) struct Entry {
     pub(super) last: bool,
     /// A server may just be taking it.
     sending: Option<Arc<Metrics>>,
+    /// Tells the canary.
     receipt: Option<Receipt>,
 }
 
@@ -142,13 +143,11 @@ impl Entry {
             Some(Place::Disk(spool, id, spooled)) => spool.exported(id, spooled),
             None => {}
         }
+        self.receipt.take().into_iter().for_each(Receipt::accepted);
     }
 
     pub(super) fn dropped(mut self, reason: DropReason) {
         self.sending = None;
-        if let Some(receipt) = &self.receipt {
-            receipt.spoil();
-        }
         match self.place.take() {
             Some(Place::Memory(_, pending)) => pending.dropped(reason),
             Some(Place::Disk(spool, id, spooled)) => spool.dropped(id, spooled, reason),
@@ -166,13 +165,14 @@ impl Entry {
         let Some(mut pending) = pending else { return Vec::new() };
         let [first, second] = halves;
         let first_pending = pending.split(first.samples);
-        let half = |part: Part, pending| {
-            let mut entry = Self::in_memory(encoded(&part), pending, self.receipt.clone());
+        let receipt = self.receipt.take();
+        let half = |part: Part, pending, receipt| {
+            let mut entry = Self::in_memory(encoded(&part), pending, receipt);
             entry.born = self.born;
             entry.last = self.last;
             entry
         };
-        vec![half(first, first_pending), half(second, pending)]
+        vec![half(first, first_pending, receipt.clone()), half(second, pending, receipt)]
     }
 }
 
@@ -182,9 +182,6 @@ impl Drop for Entry {
         // What is on disk is counted by the next agent, which finds it under way.
         if let (Some(metrics), Some(Place::Memory(..))) = (&self.sending, &place) {
             metrics.add(Metric::ExportAmbiguous, "", self.samples);
-        }
-        if let (Some(receipt), Some(_)) = (&self.receipt, &place) {
-            receipt.spoil();
         }
         if let Some(Place::Memory(_, pending)) = place {
             pending.dropped(DropReason::Shutdown);

@@ -15,7 +15,6 @@ mod link;
 mod outcome;
 mod pace;
 mod probe;
-mod receipt;
 mod request_headers;
 mod roots;
 mod seldom;
@@ -26,16 +25,15 @@ pub use config::{Auth, BadEndpoint, Endpoint, ExportConfig, Protocol};
 pub(crate) use grpc::chain as error_chain;
 pub(crate) use link::{USER_AGENT, bounded};
 pub use probe::{Obstacle, probe};
-pub use receipt::WhenAccepted;
 pub(crate) use request_headers::RequestHeaders;
 pub(crate) use tls::client_tls;
 
+use crate::canary::Receipt;
 use crate::otlp::Part;
 use crate::spool::{Found, Kept, Spool, StoredPart};
 use crate::telemetry::ledger::Pending;
 use crate::telemetry::metrics::Metrics;
 use entry::{Entry, encoded};
-use receipt::Receipt;
 use sender::Sender;
 use std::sync::Arc;
 use std::time::Instant;
@@ -93,12 +91,13 @@ impl Exporter {
         self.sender.redirect(config)
     }
 
-    /// Takes the parts of a window over, into the spool if there is one; returns at once. `accepted` is called when
-    /// endpoints have taken all of them.
-    pub fn send(&self, parts: Vec<(Part, Pending)>, accepted: Option<WhenAccepted>) {
-        let receipt = accepted.map(Receipt::new);
+    /// Takes the parts of a window over, into the spool if there is one; returns at once. The receipt tells the canary
+    /// when endpoints have taken all of them.
+    pub fn send(&self, parts: Vec<(Part, Pending)>, receipt: Option<Receipt>) {
         let entry = |(part, pending): (Part, Pending)| Entry::in_memory(encoded(&part), pending, receipt.clone());
         let entries = parts.into_iter().map(entry).collect();
+        // Each part has its own; this one must not count as a part that is missing.
+        receipt.into_iter().for_each(Receipt::accepted);
         match &self.spool {
             Some(spool) => {
                 if spool.works() {
