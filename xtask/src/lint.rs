@@ -1,6 +1,6 @@
 //! `lint`: format, clippy, licences and bans, generated files current.
 
-mod licences;
+mod dependencies;
 
 use crate::{bpf, shell};
 use anyhow::Result;
@@ -18,7 +18,7 @@ pub(crate) fn lint() -> Result<()> {
 type Check = fn() -> Result<()>;
 
 const CHECKS: &[(&str, Check)] =
-    &[("format", format), ("clippy", clippy), ("licences", licences::check), ("BPF objects", bpf::check_sources)];
+    &[("format", format), ("clippy", clippy), ("dependencies", dependencies::check), ("BPF objects", bpf::check_sources)];
 
 fn passes(name: &str, check: Check) -> bool {
     shell::step(&format!("checking {name}"));

@@ -4,6 +4,7 @@
 
 pub(crate) mod bpf;
 pub(crate) mod debian;
+pub(crate) mod deny;
 pub(crate) mod fuzz;
 pub(crate) mod go;
 
@@ -26,6 +27,8 @@ enum Part {
     Test,
     /// cargo-fuzz
     Fuzz,
+    /// cargo-deny
+    Lint,
 }
 
 /// Programs that tests start, and the Debian packages that have them.
@@ -58,11 +61,12 @@ const LONG_TEST_PROGRAMS: &[(&str, &str)] =
 
 /// The verb.
 pub(crate) fn setup(args: &Args) -> Result<()> {
-    let parts: &[Part] = args.part.as_ref().map_or(&[Part::Bpf, Part::Test, Part::Fuzz], std::slice::from_ref);
+    let parts: &[Part] = args.part.as_ref().map_or(&[Part::Bpf, Part::Test, Part::Fuzz, Part::Lint], std::slice::from_ref);
     for part in parts {
         match part {
             Part::Bpf => step(&format!("BPF tool chain: {}", bpf::install()?.describe()?)),
             Part::Fuzz => step(&format!("cargo-fuzz: {}", fuzz::install()?.display())),
+            Part::Lint => step(&format!("cargo-deny: {}", deny::install()?.display())),
             Part::Test => step(&format!("programs of the tests are there; {}", go::describe(&test(true)?)?)),
         }
     }
