@@ -1,8 +1,9 @@
 //! The canary against a real Pyroscope: what was accepted can be read, or the agent says that it cannot.
 
 use profiler_tests::agent::Agent;
-use profiler_tests::pyroscope::Pyroscope;
+use profiler_tests::pyroscope::{Pyroscope, Range};
 use profiler_tests::workload::{Running, compile_c, free_port};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Windows of one second; a verdict on one that cannot be read takes three more.
@@ -14,6 +15,13 @@ fn load() -> (tempfile::TempDir, Running) {
     let burn = compile_c(folder.path(), "burn.c", &[]);
     let running = Running::start(&burn, &[]);
     (folder, running)
+}
+
+/// The same under another name.
+fn another(folder: &Path, name: &str) -> Running {
+    let program = folder.join(name);
+    std::fs::copy(folder.join("burn"), &program).unwrap();
+    Running::start(&program, &[])
 }
 
 /// An agent that sends to a server and asks elsewhere.
@@ -62,20 +70,27 @@ fn what_was_accepted_is_equal_to_what_is_there() {
 #[test]
 fn windows_are_equal_whatever_rules_make_of_them() {
     let (folder, _load) = load();
+    let _hidden = another(folder.path(), "hidden");
     let file = folder.path().join("rules.toml");
     let rules = "[[relabel]]\nsource-labels = [\"service_name\"]\nregex = \"burn\"\ntarget-label = \"team\"\n\
                  replacement = \"fire\"\n[[relabel]]\naction = \"drop\"\nsource-labels = [\"service_name\"]\n\
-                 regex = \"pyroscope.*\"\n";
+                 regex = \"hidden\"\n";
     std::fs::write(&file, rules).unwrap();
     let server = Pyroscope::start();
     let url = server.url();
-    let more = ["--config", file.to_str().unwrap(), "--max-series", "2", "--label", "zone=a"];
+    let more = ["--config", file.to_str().unwrap(), "--max-series", "3", "--label", "zone=a"];
     let agent = agent(&server, &[&["--canary-url", &url][..], &more].concat());
     wait_for("five equal windows", || (checks(&agent, "equal") >= 5.0).then_some(()));
     let metrics = agent.metrics();
     metrics.assert_balance();
     assert!(metrics.get("profiler_samples_dropped_total{reason=\"relabel\"}") > 0.0, "{metrics:?}");
-    assert!(metrics.get("profiler_series") <= 3.0, "{metrics:?}");
+    assert!(metrics.get("profiler_series") <= 4.0, "{metrics:?}");
+    let series = server.series("{zone=\"a\"}", Range::last_hour());
+    let services: Vec<&str> = series.iter().map(|labels| labels["service_name"].as_str()).collect();
+    assert!(services.contains(&"burn") && !services.contains(&"hidden") && services.len() <= 4, "{series:?}");
+    for labels in series.iter().filter(|labels| labels["service_name"] == "burn") {
+        assert_eq!(labels.get("team").map(String::as_str), Some("fire"), "{labels:?}");
+    }
     for outcome in ["less", "more", "unreadable"] {
         assert_eq!(checks(&agent, outcome), 0.0, "{outcome}");
     }

@@ -17,8 +17,12 @@ pub(crate) fn lint() -> Result<()> {
 
 type Check = fn() -> Result<()>;
 
-const CHECKS: &[(&str, Check)] =
-    &[("format", format), ("clippy", clippy), ("dependencies", dependencies::check), ("BPF objects", bpf::check_sources)];
+const CHECKS: &[(&str, Check)] = &[
+    ("format", format),
+    ("clippy", clippy),
+    ("dependencies", dependencies::check),
+    ("BPF objects", bpf::check_sources),
+];
 
 fn passes(name: &str, check: Check) -> bool {
     shell::step(&format!("checking {name}"));

@@ -10,6 +10,8 @@
 
 mod build;
 mod environment;
+#[cfg(test)]
+mod example;
 mod file;
 mod layer;
 mod nearest;

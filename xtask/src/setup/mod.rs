@@ -61,7 +61,8 @@ const LONG_TEST_PROGRAMS: &[(&str, &str)] =
 
 /// The verb.
 pub(crate) fn setup(args: &Args) -> Result<()> {
-    let parts: &[Part] = args.part.as_ref().map_or(&[Part::Bpf, Part::Test, Part::Fuzz, Part::Lint], std::slice::from_ref);
+    let parts: &[Part] =
+        args.part.as_ref().map_or(&[Part::Bpf, Part::Test, Part::Fuzz, Part::Lint], std::slice::from_ref);
     for part in parts {
         match part {
             Part::Bpf => step(&format!("BPF tool chain: {}", bpf::install()?.describe()?)),
