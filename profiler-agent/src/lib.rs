@@ -20,6 +20,7 @@ pub mod golang;
 pub mod governor;
 pub mod history;
 pub mod host;
+pub mod keeper;
 pub mod otlp;
 pub mod outgoing;
 pub mod output;

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 /// Why an answer cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum BadAnswer {
+pub(crate) enum BadAnswer {
     /// Not the JSON that was asked for.
     #[error("the answer is no flame graph: {0}")]
     Json(#[from] serde_json::Error),
@@ -42,7 +42,7 @@ fn parse<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<i64, D::Er
 ///
 /// # Errors
 /// The bytes are no such answer.
-pub fn total(body: &[u8]) -> Result<u64, BadAnswer> {
+pub(crate) fn total(body: &[u8]) -> Result<u64, BadAnswer> {
     let answer: Answer = serde_json::from_slice(body)?;
     let total = match answer.flamegraph.map(|flamegraph| flamegraph.total).unwrap_or_default() {
         Number::Absent => 0,

@@ -4,7 +4,8 @@
 //! can be read, for `/readyz`. Invariants: nobody waits for the canary; it asks one question at a time; of windows that
 //! came meanwhile the newest is looked at. What the server answers is foreign: bounded in time and bytes.
 
-mod answer;
+pub(crate) mod answer;
+mod config;
 mod query;
 mod receipt;
 mod verdict;
@@ -12,15 +13,13 @@ mod verdict;
 #[cfg(test)]
 mod tests;
 
-pub use answer::{BadAnswer, total};
+pub use config::CanaryConfig;
 pub use receipt::Receipt;
 pub use verdict::Outcome;
 
-use crate::export::{Auth, Endpoint};
 use crate::profile::Profile;
 use crate::telemetry::metrics::{Metric, Metrics};
 use query::Query;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -30,19 +29,6 @@ use verdict::Row;
 const TRIES: u32 = 4;
 /// Between two tries at most; else one interval.
 const MAX_PAUSE: Duration = Duration::from_secs(10);
-
-/// Which server is asked, and how.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CanaryConfig {
-    /// Pyroscope; its query API is below.
-    pub url: Endpoint,
-    /// Sent as `X-Scope-OrgID`.
-    pub tenant: Option<String>,
-    /// Who asks.
-    pub auth: Auth,
-    /// Authorities that are trusted besides the public ones.
-    pub ca_file: Option<PathBuf>,
-}
 
 /// A window as it was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! The canary against a server on loopback that answers what it is told to.
 
 use super::*;
+use crate::export::Auth;
 use std::collections::VecDeque;
 use std::time::Instant;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

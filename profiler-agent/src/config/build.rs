@@ -9,6 +9,8 @@ use crate::canary::CanaryConfig;
 use crate::export::{Auth, ExportConfig};
 use crate::governor::Budgets;
 use crate::relabel::Rules;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use tracing::Level;
@@ -266,14 +268,16 @@ fn blamed(one: &Item, other: &Item) -> Origin {
 
 /// A label with two values; `a.b` and `a_b` are the same label to Pyroscope.
 fn repeated_labels(layer: &Layer, mistakes: &mut Mistakes) {
-    let labels = layer.items("label");
-    let key = |item: &Item| item.text.split_once('=').map(|(key, _)| key.replace('.', "_"));
-    for (index, item) in labels.iter().enumerate() {
-        let earlier = labels[..index].iter().find(|earlier| key(earlier).is_some() && key(earlier) == key(item));
-        if let Some(earlier) = earlier {
-            let text =
-                format!("label {:?} is given twice (also {}: {:?}); once", item.text, earlier.origin, earlier.text);
-            mistakes.add(item.origin.clone(), text);
+    let mut earlier = HashMap::<String, &Item>::new();
+    for item in layer.items("label") {
+        let Some((key, _)) = item.text.split_once('=') else { continue };
+        match earlier.entry(key.replace('.', "_")) {
+            Entry::Vacant(entry) => drop(entry.insert(item)),
+            Entry::Occupied(entry) => {
+                let Item { origin, text } = entry.get();
+                let text = format!("label {:?} is given twice (also {origin}: {text:?}); once", item.text);
+                mistakes.add(item.origin.clone(), text);
+            }
         }
     }
 }

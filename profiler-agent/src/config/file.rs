@@ -12,7 +12,7 @@ use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
 /// A longer file is not a configuration.
-const MAX_FILE_BYTES: u64 = 1 << 20;
+const MAX_FILE_BYTES: u64 = 256 << 10;
 
 /// Settings of a file; what is wrong with its form goes to `mistakes`.
 pub(super) fn read_file(path: &Path, mistakes: &mut Mistakes) -> Layer {
@@ -42,8 +42,22 @@ fn content(path: &Path) -> std::io::Result<String> {
 pub fn check_file(path: &Path) -> Result<(), Mistakes> {
     let mut mistakes = Mistakes::default();
     let layer = read_file(path, &mut mistakes);
-    super::build::check(&layer, &mut mistakes);
-    super::build::contradictions(&layer, &mut mistakes);
+    check(&layer, mistakes)
+}
+
+/// The same of a file's text.
+///
+/// # Errors
+/// Every mistake.
+pub fn check_text(text: &str, path: &str) -> Result<(), Mistakes> {
+    let mut mistakes = Mistakes::default();
+    let layer = parse(text, path, &mut mistakes);
+    check(&layer, mistakes)
+}
+
+fn check(layer: &Layer, mut mistakes: Mistakes) -> Result<(), Mistakes> {
+    super::build::check(layer, &mut mistakes);
+    super::build::contradictions(layer, &mut mistakes);
     if mistakes.0.is_empty() { Ok(()) } else { Err(mistakes.in_order()) }
 }
 

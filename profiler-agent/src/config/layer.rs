@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 
+/// Bytes of what is said of one mistake: a value may be as long as a file.
+const MAX_TEXT_BYTES: usize = 1000;
+
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -122,7 +125,12 @@ pub struct Mistakes(pub Vec<Mistake>);
 impl Mistakes {
     /// Adds one.
     pub fn add(&mut self, origin: Origin, text: impl Into<String>) {
-        self.0.push(Mistake { origin, text: text.into() });
+        let mut text = text.into();
+        if text.len() > MAX_TEXT_BYTES {
+            text.truncate(text.floor_char_boundary(MAX_TEXT_BYTES));
+            text.push('…');
+        }
+        self.0.push(Mistake { origin, text });
     }
 
     /// Those of the file first, in its order.

@@ -22,7 +22,7 @@ mod table;
 mod value;
 
 pub use build::{FREQUENCY_ALONE, Settings, record, run};
-pub use file::check_file;
+pub use file::{check_file, check_text};
 pub use layer::{Environment, Item, Layer, Mistake, Mistakes, Origin, process_environment};
 pub use setting::{Arity, Command, Heading, SETTINGS, Setting};
 pub use show::show;

@@ -1,8 +1,9 @@
 //! A part on its way, with its samples in the ledger.
 
 use crate::canary::Receipt;
+use crate::keeper::Spool;
 use crate::otlp::Part;
-use crate::spool::{NewPart, PartId, Spool, StoredPart};
+use crate::spool::{NewPart, PartId, StoredPart};
 use crate::telemetry::ledger::{DropReason, Pending, Spooled};
 use crate::telemetry::lose;
 use crate::telemetry::metrics::{Metric, Metrics};

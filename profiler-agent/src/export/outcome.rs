@@ -8,11 +8,11 @@ use std::time::Duration;
 use tonic::Code;
 
 /// A server may ask us to wait this long at most.
-const MAX_HINT: Duration = Duration::from_secs(120);
+pub(crate) const MAX_HINT: Duration = Duration::from_secs(120);
 
 /// What becomes of a part.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     /// The server has it, except for `rejected` profiles.
     Accepted {
         /// `partial_success.rejected_profiles`.
@@ -37,7 +37,7 @@ pub(super) enum Outcome {
 impl Outcome {
     /// The value of the `outcome` label.
     #[must_use]
-    pub(super) fn label(&self) -> &'static str {
+    pub(crate) fn label(&self) -> &'static str {
         match self {
             Self::Accepted { rejected: 0 } => "accepted",
             Self::Accepted { .. } => "rejected",
@@ -51,7 +51,7 @@ impl Outcome {
 
 /// The outcome of a gRPC status that is not OK. `details` is an encoded `google.rpc.Status`.
 #[must_use]
-pub(super) fn of_grpc(code: Code, message: &str, details: &[u8]) -> Outcome {
+pub(crate) fn of_grpc(code: Code, message: &str, details: &[u8]) -> Outcome {
     let message = message.to_ascii_lowercase();
     let after = retry_delay(details);
     match code {
@@ -80,7 +80,7 @@ pub(super) fn of_grpc(code: Code, message: &str, details: &[u8]) -> Outcome {
 
 /// The outcome of an HTTP status that is not 2xx.
 #[must_use]
-pub(super) fn of_http(status: u16, retry_after: Option<&str>, body: &str) -> Outcome {
+pub(crate) fn of_http(status: u16, retry_after: Option<&str>, body: &str) -> Outcome {
     let after = retry_after.and_then(|seconds| seconds.trim().parse().ok()).map(Duration::from_secs);
     let after = after.map(|after| after.min(MAX_HINT));
     match status {

@@ -1,6 +1,6 @@
 //! Resource attributes: what a server makes labels of.
 
-use super::{LabelStyle, clip};
+use super::naming::{LabelStyle, clip, underscored};
 use crate::profile::Service;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
 use std::borrow::Cow;
@@ -50,15 +50,4 @@ pub(super) fn attributes(
 fn attribute(key: &str, value: &str) -> KeyValue {
     let value = Value::StringValue(clip(value, MAX_VALUE_BYTES).to_owned());
     KeyValue { key: clip(key, MAX_KEY_BYTES).to_owned(), value: Some(AnyValue { value: Some(value) }), key_strindex: 0 }
-}
-
-/// A name of Prometheus: `[a-zA-Z_][a-zA-Z0-9_]*`.
-pub(crate) fn underscored(key: &str) -> Cow<'_, str> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let digit_first = key.starts_with(|c: char| c.is_ascii_digit());
-    if key.chars().all(plain) && !digit_first {
-        return Cow::Borrowed(key);
-    }
-    let prefix = digit_first.then_some('_');
-    Cow::Owned(prefix.into_iter().chain(key.chars().map(|c| if plain(c) { c } else { '_' })).collect())
 }

@@ -7,6 +7,7 @@
 
 mod dictionary;
 mod labels;
+mod naming;
 mod question;
 mod split;
 mod subset;
@@ -20,7 +21,8 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub(crate) use labels::underscored;
+pub use naming::LabelStyle;
+pub(crate) use naming::{clip, underscored};
 pub(crate) use question::{empty as empty_request, impossible as impossible_request};
 pub use split::halve;
 
@@ -30,16 +32,6 @@ pub const MAX_PART_BYTES: usize = 1_500_000;
 pub const MAX_PART_STACKS: usize = 16_000;
 /// Locations of a stack that Pyroscope keeps; of a deeper one it cuts the leaf off.
 pub const MAX_DEPTH: usize = 1000;
-
-/// How the keys of labels are written; `service.name` keeps its dot.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LabelStyle {
-    /// `k8s_pod_name`: what Pyroscope's queries need.
-    #[default]
-    Underscore,
-    /// `k8s.pod.name`: what OpenTelemetry collectors expect.
-    Dot,
-}
 
 /// A request that a server takes whole or not at all.
 #[derive(Clone, Debug, PartialEq)]
@@ -166,11 +158,6 @@ fn resource_profile(
 /// A new identity; it stays with the part however often that is sent.
 fn profile_id() -> Vec<u8> {
     rand::random::<[u8; 16]>().to_vec()
-}
-
-/// The longest prefix of at most `max_bytes` that ends at a character.
-pub(crate) fn clip(text: &str, max_bytes: usize) -> &str {
-    &text[..text.floor_char_boundary(max_bytes)]
 }
 
 #[cfg(test)]

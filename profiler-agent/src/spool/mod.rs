@@ -29,7 +29,7 @@
 //! |---|---|
 //! | `lock` | empty; its `flock` says that an agent uses the folder |
 //! | `state` | the ledger's counts and which parts ended |
-//! | `poll` | what the kernel program had counted at the last poll, see `poll.rs` |
+//! | `poll` | what the kernel program had counted at the last poll, see `keeper/poll.rs` |
 //! | `0123456789abcdef.window` | a window, named by its number in 16 hexadecimal digits; ascending is older to newer |
 //! | `0123456789abcdef.tmp` | a window that was not finished; removed at the next start |
 //!
@@ -85,10 +85,7 @@
 
 mod disk;
 mod file;
-mod keeper;
-mod poll;
 mod recover;
-mod restore;
 mod scan;
 mod settle;
 mod state;
@@ -99,8 +96,6 @@ mod window;
 mod tests;
 
 pub use disk::{Disk, Folder};
-pub use keeper::{Keeper, Kept, Spool, Spooling};
-pub use restore::Found;
 pub use store::Store;
 
 use bytes::Bytes;
@@ -283,7 +278,7 @@ pub enum SpoolError {
 }
 
 impl SpoolError {
-    fn io(operation: &'static str, name: &str) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(operation: &'static str, name: &str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { operation, name: name.to_owned(), source }
     }
 

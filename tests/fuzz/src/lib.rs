@@ -4,15 +4,26 @@
 //! coverage counters, which takes minutes for a network stack that none of this needs.
 #![allow(dead_code, unexpected_cfgs, unused_imports, reason = "the stages that use the rest are not here")]
 
+pub mod aggregate;
 pub mod bpf;
+pub mod canary;
 pub mod confine;
+#[path = "../../../profiler-agent/src/config/mod.rs"]
+pub mod config;
+pub mod exit;
+pub mod export;
 #[path = "../../../profiler-agent/src/fuzz/mod.rs"]
 pub mod fuzz;
 #[path = "../../../profiler-agent/src/golang/mod.rs"]
 pub mod golang;
 pub mod governor;
+pub mod otlp;
 #[path = "../../../profiler-agent/src/process/mod.rs"]
 pub mod process;
+#[path = "../../../profiler-agent/src/profile.rs"]
+pub mod profile;
+#[path = "../../../profiler-agent/src/relabel/mod.rs"]
+pub mod relabel;
 #[path = "../../../profiler-agent/src/spool/mod.rs"]
 pub mod spool;
 pub mod symbolize;

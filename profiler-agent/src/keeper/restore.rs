@@ -1,8 +1,8 @@
 //! The ledger goes on where the agent before this one ended, however it ended.
 
 use super::poll::Poll;
-use super::{Counts, Recovered, State, StoredPart};
 use crate::host::unix_ns;
+use crate::spool::{Counts, Recovered, State, StoredPart};
 use crate::telemetry::ledger::{Ledger, Snapshot, Spooled};
 use crate::telemetry::metrics::{Metric, Metrics};
 use std::sync::Arc;

@@ -5,9 +5,9 @@
 //! bytes, then the length of the payload, 4 bytes; numbers are little-endian. The payload is JSON. It is never synced: it
 //! is for an agent that is killed, not for a host that loses its power.
 
-use super::Counts;
 use crate::confine;
 use crate::host::unix_ns;
+use crate::spool::Counts;
 use crate::telemetry::ledger::{Ledger, Snapshot};
 use profiler_common::outcome::Outcome;
 use rustix::fs::{Mode, OFlags};

@@ -8,14 +8,19 @@
 //!
 //! A disk that hangs stalls this thread alone: windows then stay in memory.
 
-use super::poll::{PollFile, Poller};
-use super::restore::{Found, restore};
-use super::{Counts, NewPart, PartId, SpoolError, Store, StoredPart};
+mod poll;
+mod restore;
+
+pub use restore::Found;
+
 use crate::confine;
 use crate::host::unix_ns;
+use crate::spool::{Counts, NewPart, PartId, SpoolError, Store, StoredPart};
 use crate::telemetry::ledger::{DropReason, Ledger, Pending, Snapshot, Spooled};
 use crate::telemetry::metrics::{Metric, Metrics};
 use bytes::Bytes;
+use poll::{PollFile, Poller};
+use restore::restore;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
