@@ -1,7 +1,8 @@
 //! The agent: one folder per stage of the data's way.
 //!
-//! `bpf` (ring buffer) > `process` > `aggregate` > `symbolize` > `relabel` > `otlp` > `export`; `history` and `page` show
-//! the last hour, `output` writes files. `agent` and `recording` alone know the wiring.
+//! `bpf` (ring buffer) > `process` > `aggregate` > `symbolize` > `outgoing` (with `relabel`) > `otlp` > `export`, and
+//! `canary` asks for what was sent; `history` and `page` show the last hour, `output` writes files. `run` and `recording`
+//! alone know the wiring.
 
 pub mod agent;
 pub mod aggregate;

@@ -196,7 +196,7 @@ fn config_show_names_origins_and_masks_secrets() {
     };
     for (key, value, origin) in [
         ("frequency", "97", "good.toml:1:13"),
-        ("header", "X-Key", "good.toml:2:22"),
+        ("header", "X-Key", "good.toml:2:20"),
         ("interval", "15s", "--interval"),
         ("tenant", "team-a", "PROFILER_TENANT"),
         ("endpoint", "https://p.example.com", "OTEL_EXPORTER_OTLP_ENDPOINT"),

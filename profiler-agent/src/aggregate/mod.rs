@@ -1,7 +1,8 @@
 //! Samples into windows, windows into longer spans. No I/O.
 //!
 //! Input: samples with resolved addresses, or profiles. Output: a [`Window`] of distinct stacks, or one profile.
-//! Invariant: counts are only ever added; what does not fit is dropped and counted.
+//! Invariant: counts are only ever added; what does not fit is dropped and counted. [`SeriesGuard`] bounds what a server
+//! keeps of it.
 
 mod join;
 mod known;
