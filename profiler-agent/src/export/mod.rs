@@ -39,6 +39,7 @@ use sender::Sender;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::task::JoinSet;
+pub(crate) use tonic::Code;
 
 /// How exporting goes: for `/readyz`.
 #[derive(Clone, Debug, Default)]

@@ -4,8 +4,8 @@
 //! `failed: invalid_argument:` in the text. The other rules are those of the OTLP specification, except that a
 //! failure after the request was on its way is told apart from one before.
 
+use super::Code;
 use std::time::Duration;
-use tonic::Code;
 
 /// A server may ask us to wait this long at most.
 pub(crate) const MAX_HINT: Duration = Duration::from_secs(120);

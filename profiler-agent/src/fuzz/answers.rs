@@ -1,9 +1,9 @@
 //! What servers answer.
 
 use crate::canary::answer;
+use crate::export::Code;
 use crate::export::outcome::{MAX_HINT, Outcome, of_grpc, of_http};
 use std::hint::black_box;
-use tonic::Code;
 
 /// A status with a text, and details or a hint: nobody makes us wait for longer than we would.
 pub fn export_answer(data: &[u8]) {
