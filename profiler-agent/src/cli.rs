@@ -88,6 +88,18 @@ pub enum Verb {
     /// Load every kernel program and print the instructions verified
     #[command(hide = true)]
     Verify,
+    /// Write windows to a spool until something ends that, and say which
+    #[command(hide = true)]
+    SpoolWrite {
+        /// The spool's folder.
+        folder: PathBuf,
+    },
+    /// Say what a spool written so holds
+    #[command(hide = true)]
+    SpoolRead {
+        /// The spool's folder.
+        folder: PathBuf,
+    },
     /// Stop, then become the command: how `record` holds a command until sampling has begun
     #[command(hide = true)]
     Launch {

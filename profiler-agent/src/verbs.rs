@@ -5,6 +5,7 @@ use crate::config::{self, Settings, process_environment};
 use crate::confine::{self, Arguments};
 use crate::exit::{self, Failure};
 use crate::output::Format;
+use crate::spool::trial;
 use crate::telemetry::log;
 use crate::{agent, bpf, doctor, explain, recording};
 use anyhow::Context as _;
@@ -23,6 +24,8 @@ pub fn execute(verb: Verb) -> Result<u8, Failure> {
         Verb::Config(ConfigVerb::Check { file }) => check(&file),
         Verb::Config(ConfigVerb::Show(flags)) => show(&flags),
         Verb::Verify => verify(),
+        Verb::SpoolWrite { folder } => try_spool(trial::write(&folder, std::io::stdout())),
+        Verb::SpoolRead { folder } => try_spool(trial::read(&folder, std::io::stdout())),
         Verb::Launch { command } => Err(recording::launch(&command)),
     }
 }
@@ -75,6 +78,10 @@ fn verify() -> Result<u8, Failure> {
     let lines = programs.iter().map(|(name, instructions)| format!("{name}\t{instructions}\n"));
     print(&lines.collect::<String>())?;
     Ok(exit::OK)
+}
+
+fn try_spool(ended: Result<(), trial::TrialError>) -> Result<u8, Failure> {
+    ended.map(|()| exit::OK).map_err(|error| Failure { code: exit::FAILED, message: error.to_string() })
 }
 
 /// Writes to standard output; a reader that closes it early, such as `head`, is no failure.

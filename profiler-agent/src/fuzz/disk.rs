@@ -65,7 +65,7 @@ impl MemoryDisk {
         let Contents { now, synced, changes, files } = &mut *contents;
         // File systems keep the order of what happens to names.
         let kept = choose(changes.len() + 1);
-        if let Some(last) = changes.drain(..).take(kept).last() {
+        if let Some(last) = changes.drain(..).take(kept).next_back() {
             synced.clone_from(&last);
         }
         now.clone_from(synced);

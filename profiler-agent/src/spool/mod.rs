@@ -90,6 +90,7 @@ mod scan;
 mod settle;
 mod state;
 mod store;
+pub mod trial;
 mod window;
 
 #[cfg(test)]
