@@ -107,50 +107,76 @@ impl Console {
     }
 }
 
-/// Boots and waits until the machine is off. Writes the console to `log` as well.
-///
-/// # Errors
-/// When it cannot start, does not boot, or is not off within `patience`; with the end of what it showed, the log holds all of it.
-pub(crate) fn boot(
-    architecture: Architecture,
-    image: &Path,
-    initramfs: &Path,
-    log: &Path,
-    patience: Duration,
-) -> Result<Console> {
-    let mut qemu = command(architecture.emulator().0, architecture.hardware());
-    qemu.args(["-accel", "tcg,thread=multi", "-smp", "2", "-m", "768", "-nodefaults", "-no-reboot"]);
-    qemu.args(["-display", "none", "-serial", "stdio", "-append"]);
-    qemu.arg(format!("{} {PARAMETERS}", architecture.parameters()));
-    qemu.arg("-kernel").arg(image).arg("-initrd").arg(initramfs);
-    let mut log_file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
-    qemu.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log_file.try_clone()?);
-    let mut machine = Machine(qemu.spawn().with_context(|| format!("cannot start {}", architecture.emulator().0))?);
-    let (started, output) = (Instant::now(), machine.console()?);
-    let mut console = Console::default();
-    loop {
-        match output.recv_timeout(patience.saturating_sub(started.elapsed())) {
-            Ok(line) => {
-                writeln!(log_file, "{line}")?;
-                console.push(line, started.elapsed());
+/// What a machine is made of.
+pub(crate) struct Boot<'a> {
+    pub(crate) architecture: Architecture,
+    pub(crate) image: &'a Path,
+    pub(crate) initramfs: &'a Path,
+    /// The console is written there as well.
+    pub(crate) log: &'a Path,
+    pub(crate) patience: Duration,
+}
+
+impl Boot<'_> {
+    /// Boots and waits until the machine is off, or kills it once a line is the last. Memory is all that it has, unless it
+    /// gets a disk.
+    ///
+    /// # Errors
+    /// When it cannot start, does not boot, or is not off in time; with the end of what it showed, the log holds all of it.
+    pub(crate) fn run(
+        &self,
+        disk: Option<&Path>,
+        parameters: &str,
+        is_last: &mut dyn FnMut(&str) -> bool,
+    ) -> Result<Console> {
+        let &Self { log, patience, .. } = self;
+        let mut log_file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+        let mut machine = self.start(disk, parameters, log_file.try_clone()?)?;
+        let (started, output) = (Instant::now(), machine.console()?);
+        let (mut console, mut killed) = (Console::default(), false);
+        loop {
+            match output.recv_timeout(patience.saturating_sub(started.elapsed())) {
+                Ok(line) => {
+                    writeln!(log_file, "{line}")?;
+                    if !killed && is_last(&line) {
+                        machine.0.kill()?;
+                        killed = true;
+                    }
+                    console.push(line, started.elapsed());
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => bail!(
+                    "the machine is not off after {} s; its console, all of it in {}, ends:\n{}",
+                    patience.as_secs(),
+                    log.display(),
+                    console.tail()
+                ),
             }
-            Err(RecvTimeoutError::Disconnected) => break,
-            Err(RecvTimeoutError::Timeout) => bail!(
-                "the machine is not off after {} s; its console, all of it in {}, ends:\n{}",
-                patience.as_secs(),
-                log.display(),
-                console.tail()
-            ),
         }
+        let status = machine.0.wait()?;
+        ensure!(
+            (status.success() || killed) && console.booted.is_some(),
+            "the machine did not come up or its emulator failed ({status}); its console, all of it in {}, ends:\n{}",
+            log.display(),
+            console.tail()
+        );
+        Ok(console)
     }
-    let status = machine.0.wait()?;
-    ensure!(
-        status.success() && console.booted.is_some(),
-        "the machine did not come up or its emulator failed ({status}); its console, all of it in {}, ends:\n{}",
-        log.display(),
-        console.tail()
-    );
-    Ok(console)
+
+    fn start(&self, disk: Option<&Path>, parameters: &str, errors: File) -> Result<Machine> {
+        let emulator = self.architecture.emulator().0;
+        let mut qemu = command(emulator, self.architecture.hardware());
+        qemu.args(["-accel", "tcg,thread=multi", "-smp", "2", "-m", "768", "-nodefaults", "-no-reboot"]);
+        qemu.args(["-display", "none", "-serial", "stdio", "-append"]);
+        qemu.arg(format!("{} {PARAMETERS} {parameters}", self.architecture.parameters()));
+        qemu.arg("-kernel").arg(self.image).arg("-initrd").arg(self.initramfs);
+        if let Some(disk) = disk {
+            qemu.args(["-device", "nvme,drive=disk,serial=disk", "-drive"]);
+            qemu.arg(format!("if=none,id=disk,format=raw,file={}", disk.display()));
+        }
+        qemu.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors);
+        Ok(Machine(qemu.spawn().with_context(|| format!("cannot start {emulator}"))?))
+    }
 }
 
 /// A running emulator; killed when dropped.

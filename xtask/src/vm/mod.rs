@@ -1,5 +1,6 @@
 //! `vm`: the kernel matrix. Boots Debian's kernels in emulated machines, lets the agent profile a known program there,
-//! and judges what it says on the serial console.
+//! and judges what it says on the serial console. One of them is killed while it writes a spool, to see what a power cut
+//! leaves.
 //!
 //! Input: packages of Debian's suites, the agent, `guest/`. Output: one line per kernel, a console per kernel in the
 //! cache. Invariant: nothing but the emulator is installed on this host.
@@ -9,6 +10,7 @@ mod archive;
 mod initramfs;
 mod kernels;
 mod machine;
+mod power;
 mod verdict;
 
 use crate::{places, shell, verify};
@@ -16,6 +18,7 @@ use agents::Programs;
 use anyhow::{Result, bail, ensure};
 use initramfs::Initramfs;
 use kernels::{Architecture, Kernel};
+use machine::Boot;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use verdict::Transcript;
@@ -35,15 +38,16 @@ pub(crate) struct Args {
 
 /// The verb.
 pub(crate) fn vm(args: &Args) -> Result<()> {
-    matrix(&kernels::chosen(&args.kernels, args.short)?)
+    matrix(&kernels::chosen(&args.kernels, args.short)?, 1)
 }
 
 /// As a part of the tests.
 pub(crate) fn test(long: bool) -> Result<()> {
-    matrix(&kernels::chosen(&[], !long)?)
+    matrix(&kernels::chosen(&[], !long)?, if long { power::LONG_KILLS } else { 1 })
 }
 
-fn matrix(kernels: &[Kernel]) -> Result<()> {
+/// Boots each kernel, and kills the machine of one so often.
+fn matrix(kernels: &[Kernel], kills: u32) -> Result<()> {
     let _lock = places::lock("vm")?;
     let mut failed = Vec::new();
     for architecture in [Architecture::X86_64, Architecture::Aarch64] {
@@ -60,11 +64,17 @@ fn matrix(kernels: &[Kernel]) -> Result<()> {
                 eprintln!("error: {name}: {error:#}");
                 failed.push(name);
             }
+            if (kernel.series, kernel.architecture) == (power::SERIES, Architecture::X86_64)
+                && let Err(error) = power::cut(kernel, &initramfs, kills)
+            {
+                eprintln!("error: {}: {error:#}", kernel.name());
+                failed.push(format!("power cuts of {}", kernel.name()));
+            }
         }
     }
     match failed.is_empty() {
         true => Ok(()),
-        false => bail!("{} of {} kernels failed: {}", failed.len(), kernels.len(), failed.join(", ")),
+        false => bail!("{} failed: {}", failed.len(), failed.join(", ")),
     }
 }
 
@@ -72,10 +82,11 @@ fn matrix(kernels: &[Kernel]) -> Result<()> {
 fn guest(architecture: Architecture) -> Result<PathBuf> {
     let Programs { agent, libraries, workload, busybox } = agents::programs(architecture)?;
     let mut archive = Initramfs::default();
-    for folder in ["dev", "proc", "sys", "tmp"] {
+    for folder in ["dev", "disk", "proc", "sys", "tmp"] {
         archive.folder(folder);
     }
     archive.program("init", include_bytes!("guest/init.sh"));
+    archive.program("power", include_bytes!("guest/power.sh"));
     for (path, from) in [("bin/busybox", &busybox), ("bin/profiler-agent", &agent), ("bin/chain", &workload)] {
         archive.copy(path, from)?;
     }
@@ -92,7 +103,8 @@ fn try_kernel(kernel: &Kernel, initramfs: &Path) -> Result<()> {
     let image = kernel.image()?;
     let log = places::cache()?.join("vm").join(format!("console-{}.log", kernel.name()));
     let started = Instant::now();
-    let console = machine::boot(kernel.architecture, &image, initramfs, &log, PATIENCE)?;
+    let boot = Boot { architecture: kernel.architecture, image: &image, initramfs, log: &log, patience: PATIENCE };
+    let console = boot.run(None, "", &mut |_| false)?;
     let transcript = Transcript::parse(&console.lines);
     let seconds = |time: Duration| format!("{:.0} s", time.as_secs_f64());
     println!(
