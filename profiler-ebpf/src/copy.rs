@@ -139,7 +139,13 @@ fn within_limits(scratch: *mut Scratch) -> bool {
 #[inline(always)]
 pub fn process(scratch: *const Scratch) -> u64 {
     // SAFETY: as in `copy`.
-    unsafe { (*scratch).header.start_ns ^ (u64::from((*scratch).header.tgid) << 32) }
+    unsafe { key((*scratch).header.start_ns, (*scratch).header.tgid) }
+}
+
+/// Key of a process in [`SEEN`].
+#[inline(always)]
+pub fn key(start_ns: u64, tgid: u32) -> u64 {
+    start_ns ^ (u64::from(tgid) << 32)
 }
 
 /// A process without an entry.

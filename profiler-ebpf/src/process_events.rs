@@ -3,8 +3,8 @@
 //! mappings of the old one. A child has the mappings of its parent at first, and is known as far as that is.
 
 use crate::{
-    control, counters, filter,
-    maps::{EVENTS, FILTER, PROCESSES, RATES, setting},
+    control, copy, counters, filter,
+    maps::{EVENTS, FILTER, PROCESSES, RATES, SEEN, setting},
     task::Task,
 };
 use aya_ebpf::{
@@ -89,10 +89,14 @@ pub fn exit(ctx: &RawTracePointContext) -> Option<i32> {
     if !filter::allows_pid(tgid) || !task.process_is_dead() {
         return None;
     }
-    if setting!(flags) & FOLLOW_FORKS != 0 {
+    if setting!(flags) & FILTER_PIDS != 0 {
+        // Whoever has the pid next was not asked for.
         let _ = FILTER.remove(&tgid);
     }
     let _ = PROCESSES.remove(&tgid);
+    if let Some(start_ns) = task.process_start_ns() {
+        let _ = SEEN.remove(&copy::key(start_ns, tgid));
+    }
     if setting!(flags) & PROCESS_RATES != 0 {
         let _ = RATES.remove(&tgid);
     }

@@ -2,13 +2,14 @@
 
 use super::btf::{Btf, BtfError};
 use super::counters::{Counters, Slots};
+use super::filter::Filter;
 use super::offsets::{self, Hierarchies};
 use super::perf::Clock;
 use super::rates::Rates;
 use super::sampling::{self, Sampling};
 use super::tables::KernelTables;
 use crate::config::SampleConfig;
-use aya::maps::{Array, HashMap, MapData, PerCpuArray, ProgramArray, RingBuf};
+use aya::maps::{Array, MapData, PerCpuArray, ProgramArray, RingBuf};
 use aya::programs::{PerfEvent, Program, ProgramError, RawTracePoint};
 use aya::{Ebpf, EbpfLoader, Pod, include_bytes_aligned};
 use aya_log::EbpfLogger;
@@ -149,6 +150,9 @@ pub struct Loaded {
     pub counters: Arc<Counters>,
     /// How often is sampled.
     pub rates: Arc<Rates>,
+    /// Where only some processes are sampled.
+    pub(super) filter: Option<Filter>,
+    pub(super) ring_bytes: u64,
     /// Bytes of all maps and rings.
     pub map_bytes: u64,
 }
@@ -163,7 +167,7 @@ pub fn load(options: &Options) -> Result<Loaded, LoadError> {
     let program = program.map_err(|source| LoadError::Program { name: "walk_user", source })?;
     let mut chain: ProgramArray<MapData> = map(&mut programs, "PROGRAMS")?;
     chain.set(0, &program, 0).map_err(|source| LoadError::Map { name: "PROGRAMS", source })?;
-    allow(&mut programs, &options.pids)?;
+    let filter = Filter::new(map(&mut programs, "FILTER")?, &options.pids)?;
     let counters: PerCpuArray<MapData, Slots> = map(&mut programs, "COUNTERS")?;
     let ring = map(&mut programs, "EVENTS")?;
     let logger = if options.log { EbpfLogger::init(&mut programs).ok() } else { None };
@@ -186,6 +190,8 @@ pub fn load(options: &Options) -> Result<Loaded, LoadError> {
         logger,
         counters: Arc::new(Counters::new(counters)),
         rates,
+        filter: Some(filter).filter(|_| !options.pids.is_empty()),
+        ring_bytes: ring_bytes(options),
         map_bytes,
     })
 }
@@ -313,14 +319,6 @@ fn map<T: TryFrom<aya::maps::Map, Error = aya::maps::MapError>>(
 ) -> Result<T, LoadError> {
     let map = programs.take_map(name).ok_or(LoadError::NoSuch(name))?;
     T::try_from(map).map_err(|source| LoadError::Map { name, source })
-}
-
-fn allow(programs: &mut Ebpf, pids: &[u32]) -> Result<(), LoadError> {
-    let mut filter: HashMap<MapData, u32, u32> = map(programs, "FILTER")?;
-    for pid in pids {
-        filter.insert(pid, 1, 0).map_err(|source| LoadError::Map { name: "FILTER", source })?;
-    }
-    Ok(())
 }
 
 /// A power of two that holds [`RING_SECONDS`] of all CPUs' samples.

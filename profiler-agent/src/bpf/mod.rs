@@ -7,6 +7,7 @@
 pub mod btf;
 mod counters;
 pub(crate) mod event;
+mod filter;
 mod heap;
 mod load;
 pub mod offsets;

@@ -11,6 +11,7 @@ use crate::confine;
 use crate::telemetry::ledger::{DropReason, Ledger, Pending};
 use crate::telemetry::lose;
 use crate::telemetry::metrics::{Metric, Metrics};
+use profiler_common::limits::MAX_SEEN;
 use rustix::event::{Timespec, epoll};
 use std::cell::Cell;
 use std::os::fd::OwnedFd;
@@ -26,6 +27,10 @@ const POLL: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 const MIN_PAUSE: Duration = Duration::from_millis(5);
 /// How often CPUs are looked at.
 const FOLLOW_EVERY: Duration = Duration::from_secs(1);
+/// How often the filter is looked through.
+const FILTER_NS: u64 = 10_000_000_000;
+/// `BPF_RINGBUF_HDR_SZ`.
+const RECORD_HEADER_BYTES: u64 = 8;
 /// Events kept while nobody takes them.
 const MAX_HELD_EVENTS: usize = 100_000;
 /// Samples among them: 20 MiB of deep stacks.
@@ -59,7 +64,20 @@ impl Reader {
         let wakers = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let (held, later, lost) = (None, Vec::new(), false);
         let (sampled, shed) = (Sampled::default(), Cell::new(0));
-        let mut polling = Polling { loaded, ledger, metrics, sink, wakers, held, later, lost, sampled, shed };
+        let mut polling = Polling {
+            loaded,
+            ledger,
+            metrics,
+            sink,
+            wakers,
+            held,
+            later,
+            lost,
+            sampled,
+            shed,
+            most_bytes: 0,
+            filter_ns: 0,
+        };
         polling.watch();
         let body = move || {
             confine::reader_thread();
@@ -99,6 +117,10 @@ struct Polling {
     lost: bool,
     /// Those whose mappings are of interest even when others are left out.
     sampled: Sampled,
+    /// Most bytes that a poll found in the ring buffer since the last report.
+    most_bytes: u64,
+    /// When the filter was looked at.
+    filter_ns: u64,
     /// Forks and exits left out, as far as counted.
     shed: Cell<u64>,
 }
@@ -165,9 +187,10 @@ impl Polling {
     }
 
     fn read_ring(&mut self, events: &mut Vec<Event>) -> Pending {
-        let (mut count, mut malformed) = (0, 0);
+        let (mut count, mut malformed, mut bytes) = (0, 0, 0);
         let mut sequences: Vec<(u32, u64)> = Vec::new();
         while let Some(record) = self.loaded.ring.next() {
+            bytes += RECORD_HEADER_BYTES + record.len().next_multiple_of(8) as u64;
             match event::decode(&record) {
                 Some(Event::Sample(sample)) => {
                     note(&mut sequences, sample.header.cpu, sample.header.sequence);
@@ -188,6 +211,7 @@ impl Polling {
                 },
             }
         }
+        self.most_bytes = self.most_bytes.max(bytes);
         let mut pending = self.ledger.receive(&sequences, count + malformed);
         pending.split(malformed).dropped(DropReason::Malformed);
         pending
@@ -237,12 +261,28 @@ impl Polling {
         }
     }
 
-    fn report(&self) {
+    fn report(&mut self) {
+        self.report_maps();
         self.metrics.set(Metric::BpfRunSeconds, "", self.loaded.counters.run_ns() as f64 / 1e9);
         let shed = self.loaded.counters.events_shed();
         self.metrics.add(Metric::EventsLost, "shed", shed - self.shed.replace(shed));
         self.metrics.set(Metric::EventsLost, "ring_full", self.loaded.counters.events_lost() as f64);
         self.metrics.set(Metric::MapBytes, "", self.loaded.map_bytes as f64);
+    }
+}
+
+impl Polling {
+    /// How full the maps are that the reader knows of. The ring may have been emptied while it was filled: a bound.
+    fn report_maps(&mut self) {
+        let Self { loaded, metrics, .. } = self;
+        let ratio = std::mem::take(&mut self.most_bytes) as f64 / loaded.ring_bytes as f64;
+        metrics.set(Metric::MapUsed, "events", ratio.min(1.0));
+        metrics.set(Metric::MapUsed, "seen", (self.sampled.len() as f64 / f64::from(MAX_SEEN)).min(1.0));
+        let now_ns = monotonic_ns();
+        if let Some(filter) = loaded.filter.as_mut().filter(|_| self.filter_ns + FILTER_NS <= now_ns) {
+            self.filter_ns = now_ns;
+            filter.report(&loaded.counters, metrics);
+        }
     }
 }
 

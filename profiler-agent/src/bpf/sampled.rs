@@ -30,6 +30,10 @@ impl Sampled {
         self.swept_ns = now_ns;
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.last_ns.len()
+    }
+
     pub(super) fn contains(&self, tgid: u32) -> bool {
         self.last_ns.contains_key(&tgid)
     }

@@ -15,6 +15,7 @@ use crate::bpf::Sample;
 use crate::governor::Pressure;
 use crate::process::{CodeAddress, Executable, ExecutableKind, ProcessKey, ProcessTable};
 use crate::telemetry::metrics::{Metric, Metrics};
+use profiler_common::limits::MAX_PROCESSES;
 use profiler_common::record::Stamps;
 use profiler_common::unwind::Rule;
 use std::cmp::Reverse;
@@ -299,6 +300,8 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
     fn report(&mut self) {
         let stored = self.tables.values().filter(|table| table.stored.is_some());
         self.metrics.set(Metric::UnwindRows, "", stored.map(|table| table.rows).sum::<u64>() as f64);
+        let told = self.told.values().filter(|told| told.mappings.is_some()).count() as f64;
+        self.metrics.set(Metric::MapUsed, "processes", (told / f64::from(MAX_PROCESSES)).min(1.0));
         let chunks = self.store.chunks();
         self.metrics.set(Metric::UnwindBytes, "", chunks.bytes() as f64);
         self.metrics.set(Metric::MapUsed, "chunks", chunks.used_ratio());
