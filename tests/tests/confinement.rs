@@ -1,11 +1,12 @@
 //! The agent does its work with what it needs and nothing else: few capabilities, a filter of system calls on every
 //! thread, and ports and folders of its own.
 
-use profiler_tests::agent::Agent;
+use profiler_tests::agent::{Agent, binary};
 use profiler_tests::page_api::{wait_for, wait_for_function};
 use profiler_tests::stub::{Answer, Protocol, Stub};
 use profiler_tests::workload::{Running, compile_c, http_get};
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
@@ -18,6 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// BPF, PERFMON, SYS_PTRACE, DAC_READ_SEARCH, CHECKPOINT_RESTORE.
 const KEPT: &str = "000001c000080004";
+/// The same and SYSLOG.
+const SIX: &str = "000001c400080004";
 /// None.
 const NOTHING: &str = "0000000000000000";
 
@@ -40,6 +43,11 @@ fn threads(agent: &Agent) -> Vec<Thread> {
 
 /// Every thread, those of the page's answers among them.
 fn assert_confined(agent: &Agent) {
+    assert_confined_within(agent, KEPT);
+}
+
+/// The same where the bounding set is not the agent's to change.
+fn assert_confined_within(agent: &Agent, bounding: &str) {
     // Answers are computed on threads of their own.
     let _ = agent.get("/api/flame?service=&from=now-1h");
     // The page answers a moment before the thread that started all others is done.
@@ -52,7 +60,7 @@ fn assert_confined(agent: &Agent) {
         let wanted = [
             ("CapEff", KEPT),
             ("CapPrm", KEPT),
-            ("CapBnd", KEPT),
+            ("CapBnd", bounding),
             ("CapInh", NOTHING),
             ("CapAmb", NOTHING),
             ("NoNewPrivs", "1"),
@@ -127,6 +135,27 @@ fn a_confined_agent_names_what_starts_later_in_other_mount_namespaces() {
         assert!(stderr.contains("confined") && stderr.contains("seccomp=true"), "{stderr}");
         assert!(!stderr.contains("ERROR"), "{stderr}");
     }
+}
+
+/// Another user than root, who was given what the documentation asks for and can get nothing else.
+#[test]
+fn nobody_with_six_capabilities_samples_and_is_confined() {
+    let _alone = ONE_AT_A_TIME.lock();
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("agent");
+    std::fs::copy(binary(), &program).unwrap();
+    for path in [folder.path(), &program] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let _burn = Running::start(&compile_c(folder.path(), "burn.c", &[]), &[]);
+    let six = "-all,+bpf,+perfmon,+sys_ptrace,+dac_read_search,+syslog,+checkpoint_restore";
+    let mut setpriv = Command::new("setpriv");
+    setpriv.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs"]);
+    setpriv.args(["bounding-set", "inh-caps", "ambient-caps"].map(|set| format!("--{set}={six}")));
+    let agent = Agent::start(setpriv.arg(&program).args(["run", "--interval", "1s"]));
+    wait_for(&agent, "burn", "alpha");
+    wait_for_function(&agent, "", |function| function.kind == "kernel" && !function.name.starts_with('['));
+    assert_confined_within(&agent, SIX);
 }
 
 #[test]

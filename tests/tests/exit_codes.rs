@@ -286,6 +286,15 @@ fn without_syslog_it_records_and_says_what_is_missing() {
 }
 
 #[test]
+fn without_checkpoint_restore_it_records_and_says_what_is_missing() {
+    let (folder, program) = for_others();
+    let output = folder.path().join("host.folded");
+    let arguments = ["record", "--duration", "1s", "--output", output.to_str().unwrap()];
+    let ended = without("checkpoint_restore,sys_admin", &program, &arguments);
+    ended.with(0, &["CAP_CHECKPOINT_RESTORE", "deleted libraries"]);
+}
+
+#[test]
 fn doctor_says_whether_run_would_work() {
     let doctor = ended(&["doctor"]);
     doctor.with(0, &[]);
