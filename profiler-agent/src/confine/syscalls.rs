@@ -25,6 +25,8 @@ const TCGETS: u64 = 0x5401;
 const FIONREAD: u64 = 0x541b;
 const FIONBIO: u64 = 0x5421;
 const FIOCLEX: u64 = 0x5451;
+/// `renameat`, which not every C library's header names.
+const RENAMEAT: i64 = if cfg!(target_arch = "x86_64") { 264 } else { 38 };
 /// `PR_SET_VMA`: the C library names its mappings.
 const PR_SET_VMA: u64 = 0x5356_4d41;
 /// Commands of `bpf` on maps: create, look up, update, delete, next key, freeze. None loads a program.
@@ -248,11 +250,10 @@ const WRITERS: &[i64] = &[
     libc::SYS_fallocate,
     libc::SYS_fsync,
     libc::SYS_fdatasync,
-    libc::SYS_sync_file_range,
     libc::SYS_mkdirat,
     libc::SYS_unlinkat,
     libc::SYS_renameat2,
-    libc::SYS_renameat,
+    RENAMEAT,
     libc::SYS_utimensat,
     libc::SYS_fchmod,
     #[cfg(target_arch = "x86_64")]
