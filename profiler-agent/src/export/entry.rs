@@ -184,8 +184,10 @@ impl Drop for Entry {
         if let (Some(metrics), Some(Place::Memory(..))) = (&self.sending, &place) {
             metrics.add(Metric::ExportAmbiguous, "", self.samples);
         }
-        if let Some(Place::Memory(_, pending)) = place {
-            pending.dropped(DropReason::Shutdown);
+        match place {
+            Some(Place::Memory(_, pending)) => pending.dropped(DropReason::Shutdown),
+            Some(Place::Disk(spool, id, _)) if self.sending.is_none() => spool.release(id),
+            _ => {}
         }
     }
 }
