@@ -119,8 +119,16 @@ async fn listen(config: &RunConfig) -> anyhow::Result<Option<TcpListener>> {
 
 fn keeper(config: &RunConfig, shared: &Shared) -> anyhow::Result<Option<(Keeper, Found)>> {
     let Some(spool) = &config.spool else { return Ok(None) };
-    let started = Keeper::start(&spool.folder, spool.max_bytes, &shared.ledger, &shared.metrics);
-    started.map(Some).with_context(|| format!("cannot use the spool in {}", spool.folder.display()))
+    match Keeper::start(&spool.folder, spool.max_bytes, &shared.ledger, &shared.metrics) {
+        Ok(started) => Ok(Some(started)),
+        // Better without a spool than not at all.
+        Err(error) if error.is_of_the_disk() => {
+            tracing::error!(%error, "spool cannot be used; windows stay in memory");
+            shared.metrics.add(Metric::SpoolErrors, "open", 1);
+            Ok(None)
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot use the spool in {}", spool.folder.display())),
+    }
 }
 
 fn exporter(

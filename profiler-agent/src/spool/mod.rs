@@ -100,6 +100,7 @@ pub use disk::{Disk, Folder};
 pub use store::Store;
 
 use bytes::Bytes;
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
@@ -286,7 +287,17 @@ impl SpoolError {
     /// The disk, or the user's quota on it, is full.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        let errors = [rustix::io::Errno::NOSPC, rustix::io::Errno::DQUOT].map(|errno| Some(errno.raw_os_error()));
-        matches!(self, Self::Io { source, .. } if errors.contains(&source.raw_os_error()))
+        self.is_any_of(&[Errno::NOSPC, Errno::DQUOT])
+    }
+
+    /// The disk is full, fails, is read-only, or denies access; nothing is wrong with what was asked for.
+    #[must_use]
+    pub fn is_of_the_disk(&self) -> bool {
+        self.is_full() || self.is_any_of(&[Errno::IO, Errno::ROFS, Errno::ACCESS, Errno::PERM])
+    }
+
+    fn is_any_of(&self, errors: &[Errno]) -> bool {
+        let Self::Io { source, .. } = self else { return false };
+        errors.iter().any(|errno| source.raw_os_error() == Some(errno.raw_os_error()))
     }
 }
