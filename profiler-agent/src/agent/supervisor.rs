@@ -141,8 +141,8 @@ impl Supervisor {
 
 /// The network's thread is confined to the ports of its start.
 fn new_ports(old: &RunConfig, new: &RunConfig) -> bool {
-    let (old, new) = (Rules::of(old), Rules::of(new));
-    !new.connect_ports.iter().all(|port| old.connect_ports.contains(port))
+    let old = Rules::of(old);
+    !new.export.endpoints.iter().all(|endpoint| old.connect_ports.contains(&endpoint.port()))
 }
 
 /// Settings whose change a running agent does not take.
