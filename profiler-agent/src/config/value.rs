@@ -1,7 +1,7 @@
 //! From the text of one value to its type.
 
 use crate::bpf::Clock;
-use crate::export::{Endpoint, Protocol};
+use crate::export::{Endpoint, Protocol, is_server_name};
 use crate::otlp::LabelStyle;
 use crate::process::NameSource;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -273,10 +273,7 @@ pub(super) fn host(text: &str) -> Parsed<String> {
 
 /// A name in a certificate.
 pub(super) fn server_name(text: &str) -> Parsed<String> {
-    match rustls::pki_types::ServerName::try_from(text) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(_) => wrong("is neither a DNS name nor an IP address"),
-    }
+    if is_server_name(text) { Ok(text.to_owned()) } else { wrong("is neither a DNS name nor an IP address") }
 }
 
 /// Memory for unwind tables when nobody says anything.

@@ -26,7 +26,7 @@ pub(crate) use grpc::chain as error_chain;
 pub(crate) use link::{USER_AGENT, bounded};
 pub use probe::{Obstacle, probe};
 pub(crate) use request_headers::RequestHeaders;
-pub(crate) use tls::client_tls;
+pub(crate) use tls::{client_tls, is_server_name};
 
 use crate::canary::Receipt;
 use crate::keeper::{Found, Kept, Spool};

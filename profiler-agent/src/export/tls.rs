@@ -73,6 +73,11 @@ impl TlsFiles {
     }
 }
 
+/// Whether a certificate can have this name.
+pub(crate) fn is_server_name(text: &str) -> bool {
+    ServerName::try_from(text).is_ok()
+}
+
 /// For HTTP without a client certificate: the host's authorities and the user's.
 pub(crate) fn client_tls(ca_file: Option<PathBuf>) -> anyhow::Result<ClientConfig> {
     TlsFiles { ca: ca_file, client: None, server_name: None }.http()

@@ -7,6 +7,11 @@ pub(crate) mod outcome;
 
 pub use config::{Auth, Endpoint, ExportConfig, Protocol};
 
+/// What the library of TLS decides.
+pub(crate) fn is_server_name(text: &str) -> bool {
+    !text.is_empty()
+}
+
 /// Codes of gRPC, as tonic has them: it comes with more than a fuzz target needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are those of the specification")]
