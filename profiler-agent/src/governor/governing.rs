@@ -1,5 +1,6 @@
-//! Budgets, and what is done to keep them.
+//! What is done to keep budgets.
 
+use super::budgets::Budgets;
 use super::cpu::{CpuGovernor, Move};
 use super::ladder::{Ladder, Level};
 use super::memory::MemoryGovernor;
@@ -7,17 +8,6 @@ use super::pressure::Pressure;
 use super::usage::Usage;
 use crate::telemetry::metrics::{Metric, Metrics};
 use std::sync::Arc;
-
-/// What the agent may use; none for no bound.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Budgets {
-    /// Share of all online CPUs' time, agent and kernel programs together.
-    pub cpu: Option<f64>,
-    /// Resident bytes of the agent and bytes of the kernel's maps.
-    pub memory_bytes: Option<u64>,
-    /// Go through levels for no reason; a test seam.
-    pub varies: bool,
-}
 
 /// The highest levels, of which a recording of seconds still has enough samples.
 const VARYING_STEPS: usize = 8;

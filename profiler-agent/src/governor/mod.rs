@@ -4,6 +4,7 @@
 //! whether process events are reported) and the share that caches may have. Invariant: deciding is a function from values
 //! to values and knows no clock.
 
+mod budgets;
 mod cpu;
 mod governing;
 mod ladder;
@@ -11,7 +12,8 @@ mod memory;
 mod pressure;
 mod usage;
 
-pub use governing::{Budgets, Governing, Levers};
+pub use budgets::Budgets;
+pub use governing::{Governing, Levers};
 pub use ladder::{Ladder, Level};
 pub use pressure::Pressure;
 pub use usage::Meter;

@@ -7,9 +7,9 @@
 pub mod aggregate;
 pub mod bpf;
 pub mod canary;
-pub mod confine;
 #[path = "../../../profiler-agent/src/config/mod.rs"]
 pub mod config;
+pub mod confine;
 pub mod exit;
 pub mod export;
 #[path = "../../../profiler-agent/src/fuzz/mod.rs"]
