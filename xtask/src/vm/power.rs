@@ -19,7 +19,7 @@ pub(super) const LONG_KILLS: u32 = 5;
 
 const DISK_BYTES: u64 = 96 << 20;
 /// Windows acknowledged before the kill, at least and at most: from the 21st on some end.
-const WINDOWS: std::ops::Range<u64> = 30..150;
+const WINDOWS: std::ops::Range<u64> = 30..90;
 /// From the acknowledgement to the kill at most: about what writing two windows takes.
 const MAX_DELAY_MS: u64 = 100;
 
