@@ -5,7 +5,8 @@
 
 use crate::aggregate::{KnownFrame, KnownFrames, Open, OpenWindows, Window};
 use crate::bpf::reader::Batch;
-use crate::bpf::{Epochs, Event, KernelTables, Lost, Sample};
+use crate::bpf::{Event, KernelTables, Lost, Sample};
+use crate::governor::ServiceRates;
 use crate::host::unix_ns;
 use crate::process::{ExecutableKind, ProcessKey, ProcessTable};
 use crate::profile::FrameKind;
@@ -48,8 +49,10 @@ pub struct Pipeline {
     pub windows: SyncSender<Window>,
     /// Length of a window; none for one that ends with the batches.
     pub interval: Option<Duration>,
-    /// CPU time that one sample stands for.
-    pub epochs: Epochs,
+    /// CPU time in nanoseconds that one sample stands for at first.
+    pub period_ns: u32,
+    /// Services with a rate of their own.
+    pub services: ServiceRates,
     /// Counters.
     pub metrics: Arc<Metrics>,
 }
@@ -57,7 +60,7 @@ pub struct Pipeline {
 impl Pipeline {
     /// Runs until the reader is done; the last windows then go out whatever they hold.
     pub fn run(mut self, batches: &Receiver<Batch>) {
-        let mut windows = OpenWindows::new(self.epochs.clone(), self.interval, Instant::now(), unix_ns());
+        let mut windows = OpenWindows::new(self.period_ns, self.interval, Instant::now(), unix_ns());
         loop {
             let due = windows.due().map(|due| due.saturating_duration_since(Instant::now()));
             let due = due.unwrap_or(Duration::from_secs(3600)).max(BUSY_PAUSE);
@@ -184,7 +187,8 @@ impl Pipeline {
         let kernel_thread = (header.flags & KERNEL_THREAD != 0).then_some(sample);
         let identity = self.processes.identity(key, kernel_thread, header.time_ns);
         self.count_stop(header.stop);
-        let Some(open) = windows.of(header.epoch(), Instant::now(), unix_ns) else { return };
+        self.services.tell(key, &identity);
+        let Some(open) = windows.of(header, Instant::now(), unix_ns) else { return };
         let frames = self.frames(sample, key, open);
         open.window.add(sample, &identity, frames, one);
     }

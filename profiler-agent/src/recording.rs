@@ -7,7 +7,7 @@ use crate::bpf;
 use crate::config::RecordConfig;
 use crate::confine::{self, Verb};
 use crate::exit::{self, Failure};
-use crate::governor::Pressure;
+use crate::governor::{Frequencies, Pressure};
 use crate::output::{self, Format, NotWritable, OutputFile};
 use crate::process::Naming;
 use crate::profile::Profile;
@@ -90,8 +90,15 @@ fn start(
         sampling.follow_forks = true;
     }
     let naming = Naming::new(config.sample.service_name_from.clone());
-    let pressure = Pressure::default();
-    let options = SessionOptions { sampling, interval: None, naming, debuginfod: None, kallsyms, pressure };
+    let options = SessionOptions {
+        sampling,
+        interval: None,
+        naming,
+        debuginfod: None,
+        kallsyms,
+        pressure: Pressure::default(),
+        frequencies: Frequencies::default(),
+    };
     let session = Session::start(options, ledger, metrics, move |profile, pending| {
         // The receiver lives until the session has ended.
         let _ = sink.send((profile, pending));

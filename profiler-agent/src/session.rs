@@ -5,7 +5,7 @@ use crate::aggregate::Window;
 use crate::bpf;
 use crate::bpf::reader::Reader;
 use crate::confine;
-use crate::governor::{Level, Levers, Pressure};
+use crate::governor::{Frequencies, Level, Levers, Pressure, ServiceRates};
 use crate::pipeline::Pipeline;
 use crate::process::{Executables, Naming, ProcessTable};
 use crate::profile::Profile;
@@ -45,6 +45,8 @@ pub struct SessionOptions {
     pub kallsyms: Option<Arc<File>>,
     /// What caches may have.
     pub pressure: Pressure,
+    /// How often services are sampled that have a frequency of their own.
+    pub frequencies: Frequencies,
 }
 
 /// Sampling that runs.
@@ -107,6 +109,8 @@ impl Session {
         metrics: &Arc<Metrics>,
         sink: impl FnMut(Profile, Pending) + Send + 'static,
     ) -> anyhow::Result<Self> {
+        let mut options = options;
+        options.sampling.service_hz = options.frequencies.distinct().to_vec();
         let mut loaded = bpf::load(&options.sampling)?;
         let memory = loaded.tables.take().context("the kernel programs come without tables")?;
         let maker = memory.maker();
@@ -126,7 +130,8 @@ impl Session {
             processes: ProcessTable::new(Executables::new(Arc::clone(metrics)), options.naming),
             windows: window_sink,
             interval: options.interval,
-            epochs: loaded.rates.epochs(),
+            period_ns: bpf::period_ns(options.sampling.hz),
+            services: ServiceRates::new(options.frequencies, Arc::clone(&loaded.rates)),
             metrics: Arc::clone(metrics),
         };
         let controls = Controls {

@@ -19,7 +19,7 @@ use crate::confine::{self, Verb};
 use crate::doctor;
 use crate::exit::Failure;
 use crate::export::Exporter;
-use crate::governor::Pressure;
+use crate::governor::{Frequencies, Pressure};
 use crate::history::History;
 use crate::keeper::{Found, Keeper};
 use crate::process::Naming;
@@ -161,6 +161,7 @@ fn session(config: &RunConfig, shared: &Shared, destination: &Arc<Destination>) 
         debuginfod: shared.debuginfod.clone(),
         kallsyms: shared.kallsyms.clone(),
         pressure: shared.pressure.clone(),
+        frequencies: Frequencies::new(config.service_frequencies.clone()),
     };
     Session::start(options, &shared.ledger, &shared.metrics, move |profile, pending| destination.take(profile, pending))
 }

@@ -1,13 +1,26 @@
-//! The windows that take samples: one, and for a moment after a change of the rate the one before it, for the samples of
-//! the earlier rate that are still on their way. A window never mixes rates.
+//! The windows that take samples: one for each rate. A window never mixes rates: services may have one of their own, and
+//! for a moment after a change the windows before it stay open for the samples of the earlier rates that are on their way.
 
 use super::{KnownFrames, Window};
-use crate::bpf::Epochs;
 use profiler_common::control::EPOCHS;
+use profiler_common::record::SampleHeader;
 use std::time::{Duration, Instant};
 
 /// How long a window waits for samples of its rate after the rate has changed: two polls of the ring buffer and more.
 const LINGER: Duration = Duration::from_millis(500);
+
+/// What samples of a window have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct RateKey {
+    epoch: u32,
+    period_ns: u32,
+}
+
+impl RateKey {
+    fn of(header: &SampleHeader) -> Self {
+        Self { epoch: header.epoch(), period_ns: header.period_ns }
+    }
+}
 
 /// A window and what belongs to it.
 #[derive(Debug)]
@@ -16,7 +29,7 @@ pub struct Open {
     pub window: Window,
     /// Its frames by address.
     pub known: KnownFrames,
-    epoch: u32,
+    rate: RateKey,
     started: Instant,
     /// When the rate changed.
     ended: Option<Instant>,
@@ -42,38 +55,40 @@ impl Open {
 #[derive(Debug)]
 pub struct OpenWindows {
     windows: Vec<Open>,
-    epochs: Epochs,
+    epoch: u32,
     interval: Option<Duration>,
 }
 
 impl OpenWindows {
     /// One window of the first rate. Without an interval it closes with the last sample only.
     #[must_use]
-    pub fn new(epochs: Epochs, interval: Option<Duration>, now: Instant, unix_ns: u64) -> Self {
-        let mut windows = Self { windows: Vec::new(), epochs, interval };
-        windows.open(0, now, unix_ns, None);
+    pub fn new(period_ns: u32, interval: Option<Duration>, now: Instant, unix_ns: u64) -> Self {
+        let mut windows = Self { windows: Vec::new(), epoch: 0, interval };
+        windows.open(RateKey { epoch: 0, period_ns }, now, unix_ns, None);
         windows
     }
 
-    fn open(&mut self, epoch: u32, now: Instant, unix_ns: u64, ended: Option<Instant>) {
-        let window = Window::new(unix_ns, self.epochs.period_ns(epoch));
-        let open = Open { window, known: KnownFrames::default(), epoch, started: now, ended };
-        // A late window is none that others would end for.
-        let at = if ended.is_some() { self.windows.len().saturating_sub(1) } else { self.windows.len() };
-        self.windows.insert(at, open);
+    fn open(&mut self, rate: RateKey, now: Instant, unix_ns: u64, ended: Option<Instant>) {
+        let window = Window::new(unix_ns, rate.period_ns.into());
+        self.windows.push(Open { window, known: KnownFrames::default(), rate, started: now, ended });
     }
 
-    /// The window for a sample of this rate.
-    pub fn of(&mut self, epoch: u32, now: Instant, unix_ns: impl FnOnce() -> u64) -> Option<&mut Open> {
-        if !self.windows.iter().any(|open| open.epoch == epoch) {
-            let youngest = self.windows.last().map_or(0, |open| open.epoch);
-            let is_late = epoch.wrapping_sub(youngest) % EPOCHS >= EPOCHS / 2;
-            if !is_late {
+    /// The window for a sample.
+    pub fn of(&mut self, header: &SampleHeader, now: Instant, unix_ns: impl FnOnce() -> u64) -> Option<&mut Open> {
+        let rate = RateKey::of(header);
+        if !self.windows.iter().any(|open| open.rate == rate) {
+            let is_late = rate.epoch.wrapping_sub(self.epoch) % EPOCHS >= EPOCHS / 2;
+            if !is_late && rate.epoch != self.epoch {
                 self.windows.iter_mut().for_each(|open| _ = open.ended.get_or_insert(now));
+                self.epoch = rate.epoch;
             }
-            self.open(epoch, now, unix_ns(), is_late.then_some(now));
+            // Windows of one time are as long as each other.
+            let beside = self.windows.iter().find(|open| open.rate.epoch == rate.epoch && open.ended.is_none());
+            let (started, unix_ns) =
+                beside.map_or_else(|| (now, unix_ns()), |open| (open.started, open.window.start_unix_ns));
+            self.open(rate, started, unix_ns, is_late.then_some(now));
         }
-        self.windows.iter_mut().rev().find(|open| open.epoch == epoch)
+        self.windows.iter_mut().find(|open| open.rate == rate)
     }
 
     /// When the next window has to close.
@@ -87,30 +102,22 @@ impl OpenWindows {
     pub fn take_due(&mut self, now: Instant, unix_ns: u64, awaited: impl Fn(u32) -> bool) -> Option<Open> {
         let is_due = |open: &Open| {
             let due = open.due(self.interval).is_some_and(|due| due <= now);
-            due && (open.ended.is_none() || !awaited(open.epoch))
+            due && (open.ended.is_none() || !awaited(open.rate.epoch))
         };
         let at = self.windows.iter().position(is_due)?;
         let mut open = self.windows.remove(at);
         open.close(now);
         if open.ended.is_none() {
-            self.open(open.epoch, now, unix_ns, None);
+            self.open(open.rate, now, unix_ns, None);
         }
         Some(open)
     }
 
     /// Puts back a window that nobody could take: it grows on.
-    pub fn put_back(&mut self, mut open: Open) {
-        match self.windows.last() {
-            // Only an empty one, begun by `take_due`, can have come meanwhile.
-            Some(next) if open.ended.is_none() && next.epoch == open.epoch => {
-                self.windows.pop();
-                self.windows.push(open);
-            }
-            _ => {
-                open.ended.get_or_insert_with(Instant::now);
-                self.windows.insert(0, open);
-            }
-        }
+    pub fn put_back(&mut self, open: Open) {
+        // The empty one that `take_due` began instead.
+        self.windows.retain(|next| next.rate != open.rate);
+        self.windows.insert(0, open);
     }
 
     /// All that are left, the oldest first.
@@ -125,15 +132,20 @@ impl OpenWindows {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use profiler_common::record::EPOCH_SHIFT;
+    use zerocopy::FromZeros as _;
 
     const INTERVAL: Duration = Duration::from_secs(10);
 
     fn windows(now: Instant) -> OpenWindows {
-        let epochs = Epochs::default();
-        [(0, 10), (1, 20), (2, 30)].into_iter().for_each(|(epoch, ns)| epochs.set(epoch, ns));
-        OpenWindows::new(epochs, Some(INTERVAL), now, 5)
+        OpenWindows::new(10, Some(INTERVAL), now, 5)
     }
 
+    fn header(epoch: u32, period_ns: u32) -> SampleHeader {
+        SampleHeader { flags: epoch << EPOCH_SHIFT, period_ns, ..SampleHeader::new_zeroed() }
+    }
+
+    /// Start, period and length in milliseconds of a window that has to close.
     fn take(windows: &mut OpenWindows, now: Instant) -> Option<(u64, u64, u64)> {
         let open = windows.take_due(now, 6, |_| false)?;
         Some((open.window.start_unix_ns, open.window.period_ns, open.window.duration_ns / 1_000_000))
@@ -154,8 +166,8 @@ mod tests {
         let now = Instant::now();
         let mut windows = windows(now);
         let changed = now + Duration::from_secs(3);
-        assert_eq!(windows.of(1, changed, || 7).unwrap().window.period_ns, 20);
-        assert_eq!(windows.of(0, changed, || 8).unwrap().window.period_ns, 10);
+        assert_eq!(windows.of(&header(1, 20), changed, || 7).unwrap().window.period_ns, 20);
+        assert_eq!(windows.of(&header(0, 10), changed, || 8).unwrap().window.start_unix_ns, 5);
         assert_eq!(windows.due(), Some(changed + LINGER));
         assert!(windows.take_due(changed + LINGER, 6, |epoch| epoch == 0).is_none(), "a sample is on its way");
         assert_eq!(take(&mut windows, changed + LINGER), Some((5, 10, 3_000)));
@@ -164,12 +176,23 @@ mod tests {
     }
 
     #[test]
+    fn a_service_with_its_own_rate_has_its_own_window() {
+        let now = Instant::now();
+        let mut windows = windows(now);
+        let later = now + INTERVAL / 2;
+        assert_eq!(windows.of(&header(0, 30), later, || 7).unwrap().window.start_unix_ns, 5);
+        assert_eq!(take(&mut windows, now + INTERVAL), Some((5, 10, 10_000)));
+        assert_eq!(take(&mut windows, now + INTERVAL), Some((5, 30, 10_000)));
+        assert_eq!(take(&mut windows, now + INTERVAL), None);
+    }
+
+    #[test]
     fn a_late_sample_ends_nothing() {
         let now = Instant::now();
         let mut windows = windows(now);
-        windows.of(1, now, || 7);
+        windows.of(&header(1, 20), now, || 7);
         assert_eq!(take(&mut windows, now + LINGER), Some((5, 10, 0)));
-        assert_eq!(windows.of(0, now + LINGER, || 8).unwrap().window.period_ns, 10);
+        assert_eq!(windows.of(&header(0, 10), now + LINGER, || 8).unwrap().window.period_ns, 10);
         assert_eq!(take(&mut windows, now + 2 * LINGER), Some((8, 10, 0)));
         assert_eq!(take(&mut windows, now + INTERVAL), Some((7, 20, 10_000)));
     }

@@ -60,6 +60,8 @@ pub struct Options {
     pub cgroup: Option<PathBuf>,
     /// Bytes of unwind tables at most.
     pub unwind_max_bytes: u64,
+    /// Frequencies of services that have their own, each once.
+    pub service_hz: Vec<u32>,
     /// Size of the ring buffer; derived from CPUs and frequency by default.
     pub ring_bytes: Option<u64>,
     /// Let the kernel programs log.
@@ -78,6 +80,7 @@ impl Options {
             follow_forks: false,
             cgroup: config.cgroup.clone(),
             unwind_max_bytes: config.unwind_max_bytes,
+            service_hz: Vec::new(),
             ring_bytes: config.ring_bytes,
             log: config.log.level == tracing::Level::TRACE,
         }
@@ -175,7 +178,8 @@ pub fn load(options: &Options) -> Result<Loaded, LoadError> {
     let sample = perf_event(&mut programs, "sample")?.fd().and_then(|fd| Ok(fd.try_clone()?));
     let sample = sample.map_err(|source| LoadError::Program { name: "sample", source })?;
     let controls: Array<MapData, u64> = map(&mut programs, "CONTROLS")?;
-    let rates = Arc::new(Rates::new(controls, options.hz, Vec::new()).map_err(LoadError::Rates)?);
+    let own = map(&mut programs, "RATES")?;
+    let rates = Arc::new(Rates::new(controls, own, options.hz, options.service_hz.clone()).map_err(LoadError::Rates)?);
     let sampling = Sampling::start(options.clock, Arc::clone(&rates), sample).map_err(|error| match options.clock {
         Clock::CpuClock => LoadError::Perf(error),
         Clock::Cycles => LoadError::NoCycles(error),
@@ -206,6 +210,7 @@ pub fn verified() -> Result<Vec<(String, u32)>, LoadError> {
         follow_forks: false,
         cgroup: None,
         unwind_max_bytes: 1 << 20,
+        service_hz: Vec::new(),
         ring_bytes: None,
         log: false,
     };
@@ -246,7 +251,8 @@ fn settings(options: &Options) -> Result<Config, LoadError> {
     config.flags = flag(options.kernel_stacks, config::KERNEL_STACKS)
         | flag(!options.pids.is_empty(), config::FILTER_PIDS)
         | flag(options.follow_forks, config::FOLLOW_FORKS)
-        | flag(options.cgroup.is_some(), config::FILTER_CGROUP);
+        | flag(options.cgroup.is_some(), config::FILTER_CGROUP)
+        | flag(!options.service_hz.is_empty(), config::PROCESS_RATES);
     if let Some(path) = &options.cgroup {
         let refused = |reason: String| LoadError::Usage(format!("--cgroup {}: {reason}", path.display()));
         let path = path.canonicalize().map_err(|error| refused(error.to_string()))?;

@@ -5,10 +5,10 @@
 //! their firings instead, which is exact from the first firing on (see [`profiler_common::control`]). The timers
 //! themselves change only where the highest rate does: with the configuration.
 
-use aya::maps::{Array, MapData};
-use profiler_common::control::{self, EPOCHS, MAX_PERIOD_NS, Rate, SHED_EVENTS, SWITCHES};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use aya::maps::{Array, HashMap, MapData};
+use profiler_common::control::{self, EPOCHS, MAX_PERIOD_NS, ProcessRate, Rate, SHED_EVENTS, SWITCHES};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Rates that services may have of their own.
 pub const MAX_SERVICE_RATES: usize = control::RATES as usize - 1;
@@ -19,21 +19,13 @@ pub fn period_ns(hz: u32) -> u32 {
     MAX_PERIOD_NS / hz.max(1)
 }
 
-/// The period of each epoch's rate: a sample says of which epoch it is.
-#[derive(Clone, Debug, Default)]
-pub struct Epochs(Arc<[AtomicU32; EPOCHS as usize]>);
+/// An entry of the map of processes.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(super) struct Own(ProcessRate);
 
-impl Epochs {
-    /// CPU time in nanoseconds that a sample of this epoch stands for.
-    #[must_use]
-    pub fn period_ns(&self, epoch: u32) -> u64 {
-        self.0[epoch as usize % self.0.len()].load(Ordering::Acquire).into()
-    }
-
-    pub(crate) fn set(&self, epoch: u32, period_ns: u32) {
-        self.0[epoch as usize % self.0.len()].store(period_ns, Ordering::Release);
-    }
-}
+// SAFETY: fixed-width integers without padding.
+unsafe impl aya::Pod for Own {}
 
 /// What is sampled how often.
 #[derive(Clone, Debug)]
@@ -71,17 +63,23 @@ impl State {
 pub struct Rates {
     slots: Mutex<Array<MapData, u64>>,
     state: Mutex<State>,
-    epochs: Epochs,
+    processes: Mutex<HashMap<MapData, u32, Own>>,
     sheds: AtomicBool,
 }
 
 impl Rates {
     /// Tells the program its first rates.
-    pub(super) fn new(slots: Array<MapData, u64>, hz: u32, services: Vec<u32>) -> std::io::Result<Self> {
+    pub(super) fn new(
+        slots: Array<MapData, u64>,
+        processes: HashMap<MapData, u32, Own>,
+        hz: u32,
+        mut services: Vec<u32>,
+    ) -> std::io::Result<Self> {
+        services.truncate(MAX_SERVICE_RATES);
         let mut state = State { timer_hz: hz, base_hz: hz, hz, services, epoch: 0 };
         state.timer_hz = state.highest_hz();
-        let (slots, epochs, sheds) = (Mutex::new(slots), Epochs::default(), AtomicBool::new(false));
-        let rates = Self { slots, state: Mutex::new(state.clone()), epochs, sheds };
+        let (slots, processes, sheds) = (Mutex::new(slots), Mutex::new(processes), AtomicBool::new(false));
+        let rates = Self { slots, state: Mutex::new(state.clone()), processes, sheds };
         rates.tell(&state)?;
         Ok(rates)
     }
@@ -90,9 +88,6 @@ impl Rates {
         let rates = state.rates();
         let mut slots = lock(&self.slots);
         for (slot, rate) in rates.iter().enumerate() {
-            if slot == 0 {
-                self.epochs.set(state.epoch, rate.period_ns);
-            }
             slots.set(slot as u32, rate.pack(), 0).map_err(std::io::Error::other)?;
         }
         Ok(())
@@ -136,10 +131,20 @@ impl Rates {
         lock(&self.state).base_hz
     }
 
-    /// Periods of the samples on their way.
-    #[must_use]
-    pub fn epochs(&self) -> Epochs {
-        self.epochs.clone()
+    /// Samples a process as often as configured for its service, or as often as all others.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn set_process(&self, tgid: u32, start_ns: u64, hz: Option<u32>) -> std::io::Result<()> {
+        let slot = hz.and_then(|hz| lock(&self.state).services.iter().position(|of| *of == hz));
+        let mut processes = lock(&self.processes);
+        let Some(slot) = slot else {
+            // Most processes have none to be removed.
+            let _ = processes.remove(&tgid);
+            return Ok(());
+        };
+        let own = Own(ProcessRate { start_ns, slot: slot as u32 + 1, padding: 0 });
+        processes.insert(tgid, own, 0).map_err(std::io::Error::other)
     }
 
     /// How often the timers should fire, when that is another rate than theirs.

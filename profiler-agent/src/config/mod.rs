@@ -123,7 +123,7 @@ impl RunConfig {
                 log: self.sample.log,
                 ..config.sample.clone()
             };
-            (sample, config.interval)
+            (sample, config.interval, config.service_frequencies.clone())
         };
         of(self) != of(other)
     }

@@ -10,10 +10,12 @@ mod governing;
 mod ladder;
 mod memory;
 mod pressure;
+mod services;
 mod usage;
 
 pub use budgets::Budgets;
 pub use governing::{Governing, Levers};
 pub use ladder::{Ladder, Level};
 pub use pressure::Pressure;
+pub use services::{Frequencies, ServiceRates};
 pub use usage::Meter;
