@@ -66,11 +66,13 @@ pub struct Controls {
 }
 
 impl Controls {
-    /// Another configured frequency, in samples per second and CPU; the timers follow within a second.
+    /// Another configured frequency, in samples per second and CPU; the timers follow within a second. What governs
+    /// has to [begin anew](crate::governor::Governing::begin_anew).
     ///
     /// # Errors
     /// The kernel refuses.
     pub fn set_frequency(&self, hz: u32) -> std::io::Result<()> {
+        self.rates.shed_events(false)?;
         self.rates.set_base_hz(hz)
     }
 

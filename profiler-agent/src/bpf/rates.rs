@@ -119,13 +119,13 @@ impl Rates {
         self.change(|state| (state.base_hz, state.hz) = (hz, hz))
     }
 
-    /// How often is sampled now, as configured, and by the timers.
+    /// How often is sampled now.
     #[must_use]
     pub fn hz(&self) -> u32 {
         lock(&self.state).hz
     }
 
-    /// How often is sampled at most.
+    /// How often is sampled as configured.
     #[must_use]
     pub fn base_hz(&self) -> u32 {
         lock(&self.state).base_hz

@@ -55,10 +55,17 @@ impl Governing {
             budget.into_iter().for_each(|budget| governing.metrics.set(metric, "", budget));
         }
         for reason in ["cpu", "memory", "room"] {
-            governing.metrics.set(Metric::GovernorChanges, reason, 0.0);
+            // There from the start, and never less than before.
+            let changes = governing.metrics.get(Metric::GovernorChanges, reason);
+            governing.metrics.set(Metric::GovernorChanges, reason, changes);
         }
         governing.metrics.set(Metric::Frequency, "", f64::from(hz));
         governing
+    }
+
+    /// With other budgets, or from another configured frequency: as at the start.
+    pub fn begin_anew(&mut self, budgets: Budgets, hz: u32) {
+        *self = Self::new(budgets, hz, self.pressure.clone(), Arc::clone(&self.metrics));
     }
 
     /// The level now.
@@ -194,6 +201,9 @@ mod tests {
         assert_eq!(downs, told.0.borrow().len() as f64);
         (0..1000).for_each(|_| governing.take(usage(0.000_1, 0), &told));
         assert_eq!(governing.level(), Level { hz: 19, shed: false });
+        assert_eq!(metrics.get(Metric::GovernorChanges, "room"), 8.0);
+        governing.begin_anew(Budgets::default(), 99);
+        assert_eq!(governing.level(), Level { hz: 99, shed: false });
         assert_eq!(metrics.get(Metric::GovernorChanges, "room"), 8.0);
     }
 
