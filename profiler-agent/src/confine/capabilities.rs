@@ -1,9 +1,11 @@
 //! Capabilities of the calling thread.
 
+use crate::bpf;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::thread::{self, CapabilitySet};
 use std::fmt;
 use std::io;
+use std::sync::OnceLock;
 
 /// What takes part in every verb.
 pub(super) const READING: CapabilitySet = CapabilitySet::BPF
@@ -60,12 +62,33 @@ pub(super) fn lift_memory_limit() {
     let _ = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None });
 }
 
+/// Whether sampling takes `CAP_SYS_ADMIN`: Debian's and Ubuntu's kernels up to 5.15 or so ask for it where
+/// `kernel.perf_event_paranoid` is 3 or more, whatever `CAP_PERFMON` says. A thread finds out and ends.
+pub(crate) fn sampling_takes_admin() -> bool {
+    let samples_with = |kept: CapabilitySet| {
+        let mut sets = thread::capabilities(None)?;
+        sets.effective = sets.permitted & kept;
+        thread::set_capabilities(None, sets)?;
+        bpf::try_sampling()
+    };
+    let attempt = |kept| std::thread::scope(|scope| scope.spawn(move || samples_with(kept)).join());
+    let fails = |kept| matches!(attempt(kept), Ok(Err(_)));
+    fails(READING) && !fails(READING | CapabilitySet::SYS_ADMIN)
+}
+
+/// What the kernel asks for beyond [`READING`]; found out once, before anything is given up.
+fn demanded() -> CapabilitySet {
+    static DEMANDED: OnceLock<CapabilitySet> = OnceLock::new();
+    let find = || if sampling_takes_admin() { CapabilitySet::SYS_ADMIN } else { CapabilitySet::empty() };
+    *DEMANDED.get_or_init(find)
+}
+
 /// Gives up everything that `verb` does not need: effective, permitted, inheritable, ambient and, where that is
 /// allowed, in the bounding set.
 pub(super) fn keep(verb: Verb) -> io::Result<Kept> {
     let mut sets = thread::capabilities(None)?;
     let instead = INSTEAD.iter().filter(|(needed, _)| !sets.permitted.contains(*needed)).map(|(_, other)| *other);
-    let kept = sets.permitted & instead.fold(verb.needs(), CapabilitySet::union);
+    let kept = sets.permitted & instead.fold(verb.needs() | demanded(), CapabilitySet::union);
     // No ambient capability is left without a permitted and inheritable one; older kernels than 4.3 have none.
     let _ = thread::clear_ambient_capability_set();
     // The right to drop from the bounding set goes last.

@@ -16,6 +16,7 @@ mod syscalls;
 
 pub use arguments::{Arguments, hide_arguments};
 pub use capabilities::Verb;
+pub(crate) use capabilities::sampling_takes_admin;
 pub use domain::{Domain, Rules};
 pub(crate) use domain::{PORTS_SINCE as LANDLOCK_PORTS_SINCE, landlock_abi};
 pub(crate) use filter::is_available as has_seccomp;

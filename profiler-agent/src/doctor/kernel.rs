@@ -52,10 +52,22 @@ pub(super) fn lockdown(host: &Host) -> Check {
 
 pub(super) fn sampling(host: &Host, probe: &Probe) -> Check {
     let name = "sampling";
-    let Err(error) = &probe.sampling else { return Check::pass(name, "cpu-clock can be opened") };
     let paranoid = host.read("proc/sys/kernel/perf_event_paranoid").unwrap_or("unknown".into());
+    let error = match &probe.sampling {
+        Err(error) => error,
+        Ok(()) if probe.sampling_takes_admin => {
+            let found = format!(
+                "this kernel asks for CAP_SYS_ADMIN, which the agent therefore keeps (kernel.perf_event_paranoid is {paranoid})"
+            );
+            return Check::warn(name, found, "sudo sysctl kernel.perf_event_paranoid=2");
+        }
+        Ok(()) => return Check::pass(name, "cpu-clock can be opened"),
+    };
     let found = format!("cpu-clock cannot be opened: {error} (kernel.perf_event_paranoid is {paranoid})");
     let fix = match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) if paranoid.parse::<i32>().is_ok_and(|level| level > 2) => {
+            "sudo sysctl kernel.perf_event_paranoid=2, and grant CAP_PERFMON; or grant CAP_SYS_ADMIN"
+        }
         Some(libc::EPERM | libc::EACCES) => {
             "grant CAP_PERFMON; in a container, allow perf_event_open and bpf in its seccomp profile"
         }

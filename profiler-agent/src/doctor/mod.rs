@@ -26,6 +26,8 @@ use trials::Trials;
 pub(crate) struct Probe {
     /// Whether the sampling event can be opened.
     pub(crate) sampling: std::io::Result<()>,
+    /// Whether the kernel asks for `CAP_SYS_ADMIN` for that.
+    pub(crate) sampling_takes_admin: bool,
     /// Whether the kernel has ring buffers; an error where it does not let us try.
     pub(crate) ring_buffer: std::io::Result<bool>,
     /// Size of the ring buffer at the frequency asked for.
@@ -42,6 +44,7 @@ impl Probe {
     fn this_host(frequency_hz: u32) -> Self {
         Self {
             sampling: bpf::try_sampling(),
+            sampling_takes_admin: confine::sampling_takes_admin(),
             ring_buffer: bpf::try_ring_buffer(),
             ring_bytes: bpf::default_ring_bytes(frequency_hz),
             trials: Trials::made(),

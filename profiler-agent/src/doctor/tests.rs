@@ -45,7 +45,15 @@ fn capabilities(root: &Path, bits: u64) {
 /// A kernel that allows everything.
 fn probe() -> Probe {
     let trials = Trials { processes: Ok(()), files: Ok(()), mapped_files: Ok(()) };
-    Probe { sampling: Ok(()), ring_buffer: Ok(true), ring_bytes: 1 << 20, trials, seccomp: true, landlock: Some(7) }
+    Probe {
+        sampling: Ok(()),
+        sampling_takes_admin: false,
+        ring_buffer: Ok(true),
+        ring_bytes: 1 << 20,
+        trials,
+        seccomp: true,
+        landlock: Some(7),
+    }
 }
 
 fn report(root: &Path) -> Report {
@@ -166,6 +174,22 @@ fn an_event_that_cannot_be_opened_is_refused_with_its_reason() {
         let message = refusal(&checks(&Host::new(root.path().into()), &probe, 99)).unwrap_err().message;
         assert!(message.contains(wanted), "{message}");
     }
+}
+
+#[test]
+fn a_kernel_that_asks_for_more_than_perfmon_is_a_warning() {
+    let root = healthy();
+    write(root.path(), "proc/sys/kernel/perf_event_paranoid", "3\n");
+    let report = checks(&Host::new(root.path().into()), &Probe { sampling_takes_admin: true, ..probe() }, 99);
+    assert_eq!(refusal(&report), Ok(()));
+    let check = report.0.iter().find(|check| check.name == "sampling").unwrap();
+    assert_eq!(check.status, Status::Warn);
+    assert!(check.found.contains("CAP_SYS_ADMIN") && check.found.contains("is 3"), "{}", check.found);
+    assert_eq!(check.fixes, ["sudo sysctl kernel.perf_event_paranoid=2"]);
+    let sampling = Err(std::io::Error::from_raw_os_error(libc::EACCES));
+    let report = checks(&Host::new(root.path().into()), &Probe { sampling, ..probe() }, 99);
+    let message = refusal(&report).unwrap_err().message;
+    assert!(message.contains("sysctl kernel.perf_event_paranoid=2, and grant CAP_PERFMON"), "{message}");
 }
 
 #[test]
