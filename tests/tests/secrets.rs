@@ -177,11 +177,17 @@ fn command_lines_and_environments_of_others_stay_on_the_host() {
         let endpoint = stub.endpoint();
         let flags = ["--endpoint", &endpoint, "--protocol", protocol.flag(), "--interval", "1s", "--frequency", "99"];
         let agent = Agent::run(&[&flags[..], &["--log-level", "trace"]].concat());
-        wait_for_requests(&stub, 3);
-        let exported: String = stub.arrivals().iter().map(|arrival| format!("{:#?}\n", arrival.request)).collect();
-        for shown in ["named-service", "1.2.3", "shop", "burn", "alpha"] {
-            assert!(exported.contains(shown), "{shown} was not exported");
-        }
+        let shown = ["named-service", "1.2.3", "shop", "burn", "alpha"];
+        let started = Instant::now();
+        let exported = loop {
+            let arrivals = stub.arrivals();
+            let exported: String = arrivals.iter().map(|arrival| format!("{:#?}\n", arrival.request)).collect();
+            if shown.iter().all(|shown| exported.contains(shown)) {
+                break exported;
+            }
+            assert!(started.elapsed() < Duration::from_secs(60), "{shown:?} were not all exported");
+            std::thread::sleep(Duration::from_millis(500));
+        };
         assert_silent("what was exported", &exported);
         for path in ["/api/services?from=now-1h", "/api/flame?service=&from=now-1h", "/metrics"] {
             assert_silent(path, &agent.get(path));
