@@ -174,3 +174,32 @@ fn memory_stays_flat_over_thousands_of_executables() {
     assert!(second_descriptors < 2000, "{second_descriptors} descriptors");
     metrics.assert_balance();
 }
+
+#[test]
+fn services_with_frequencies_of_their_own_keep_true_values() {
+    let _alone = ONE_AT_A_TIME.lock();
+    let folder = tempfile::tempdir().unwrap();
+    let program = compile_c(folder.path(), "threads.c", &[]);
+    let start = |name: &str| {
+        let path = folder.path().join(name);
+        std::fs::copy(&program, &path).unwrap();
+        Running::held(&path, &["8"])
+    };
+    let (mut often, mut seldom) = (start("often"), start("seldom"));
+    let config = folder.path().join("profiler.toml");
+    std::fs::write(&config, "frequency = 99\n[[service]]\nname = \"often\"\nfrequency = 997\n").unwrap();
+    let agent = Agent::run(&["--config", config.to_str().unwrap(), "--interval", "2s"]);
+    often.go_on();
+    seldom.go_on();
+    let clocks = [often.wait(), seldom.wait()];
+    let metrics = wait_until(&agent, "windows end", is_settled);
+    // Four standard deviations of 8 s at 997 and at 99 Hz, and the first sample, which decides who it is.
+    for ((name, tolerance), clock) in [("often", 0.05), ("seldom", 0.15)].into_iter().zip(clocks) {
+        let (wanted, found) = (clock["cpu_seconds"].as_f64().unwrap(), cpu_seconds(&agent, name));
+        println!("{name}: {found:.3} s sampled of {wanted:.3} s");
+        assert!((found / wanted - 1.0).abs() <= tolerance, "{name}: {found} s sampled of {wanted} s");
+    }
+    // At 99 Hz both together are 1,600 samples, at 997 Hz 16,000.
+    assert!((7000.0..10_500.0).contains(&metrics.taken()), "{} samples", metrics.taken());
+    metrics.assert_balance();
+}

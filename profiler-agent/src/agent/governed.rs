@@ -21,9 +21,9 @@ impl Governed {
     }
 
     /// The same session at another frequency and with other budgets.
-    pub(super) fn reload(&mut self, config: &RunConfig, shared: &Shared) -> std::io::Result<()> {
+    pub(super) fn reload(&mut self, config: &RunConfig) -> std::io::Result<()> {
         self.controls.set_frequency(config.sample.frequency)?;
-        *self = Self::new(config, shared, self.controls.clone());
+        self.governing.begin_anew(config.budgets, config.sample.frequency);
         Ok(())
     }
 

@@ -116,7 +116,7 @@ impl Supervisor {
         if old.sampling_differs(&self.config) {
             self.replace_session(old)?;
         } else if (old.sample.frequency, old.budgets) != (self.config.sample.frequency, self.config.budgets) {
-            self.governed.reload(&self.config, &self.shared).context("cannot change the frequency")?;
+            self.governed.reload(&self.config).context("cannot change the frequency")?;
         }
         tracing::info!("SIGHUP: configuration reloaded");
         Ok("accepted")

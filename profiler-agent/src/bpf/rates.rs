@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Rates that services may have of their own.
-pub const MAX_SERVICE_RATES: usize = control::RATES as usize - 1;
+const MAX_SERVICE_RATES: usize = control::RATES as usize - 1;
 
 /// Nanoseconds between two firings.
 #[must_use]

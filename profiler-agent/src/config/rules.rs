@@ -5,6 +5,11 @@ use super::layer::{Layer, Mistakes, Origin};
 use super::table::{RELABEL, SERVICE, Table};
 use super::value::{self, Wrong};
 use crate::relabel::{ACTIONS, Pattern, Rule};
+use profiler_common::control::RATES;
+use std::collections::BTreeSet;
+
+/// Different frequencies of services: the kernel program has a table of rates, the first is that of all others.
+const MAX_FREQUENCIES: usize = RATES as usize - 1;
 
 /// Rules in the order of the file; one with a mistake is left out.
 pub(super) fn relabel(layer: &Layer, mistakes: &mut Mistakes) -> Vec<Rule> {
@@ -39,7 +44,16 @@ fn rule(table: &Table, mistakes: &mut Mistakes) -> Option<Rule> {
 /// Frequencies in the order of the file.
 pub(super) fn frequencies(layer: &Layer, mistakes: &mut Mistakes) -> Vec<ServiceFrequency> {
     let tables = layer.tables().iter().filter(|table| table.kind == SERVICE);
-    tables.filter_map(|table| frequency(table, mistakes)).collect()
+    let (mut found, mut distinct) = (Vec::new(), BTreeSet::new());
+    for table in tables {
+        let Some(one) = frequency(table, mistakes) else { continue };
+        if distinct.insert(one.hz) && distinct.len() == MAX_FREQUENCIES + 1 {
+            let text = format!("{SERVICE} with a further frequency; {MAX_FREQUENCIES} different ones at most");
+            mistakes.add(table.origin.clone(), text);
+        }
+        found.push(one);
+    }
+    found
 }
 
 fn frequency(table: &Table, mistakes: &mut Mistakes) -> Option<ServiceFrequency> {
@@ -93,6 +107,15 @@ mod tests {
         assert_eq!(rules[1].source_labels, ["service_name"]);
         let of = |service: &str| frequencies.iter().find_map(|frequency| frequency.of(service));
         assert_eq!((of("shop"), of("shops"), of("cart")), (Some(99), Some(7), Some(99)));
+    }
+
+    #[test]
+    fn different_frequencies_are_bounded() {
+        let table = |hz: usize| format!("[[service]]\nname = \"s{hz}\"\nfrequency = {hz}\n");
+        let tables = |count: usize| (1..=count).map(table).collect::<String>() + &table(1);
+        assert_eq!(read(&tables(MAX_FREQUENCIES)).2, Vec::<String>::new());
+        let wrong = "p.toml:46:1: service with a further frequency; 15 different ones at most";
+        assert_eq!(read(&tables(MAX_FREQUENCIES + 3)).2, [wrong]);
     }
 
     #[test]

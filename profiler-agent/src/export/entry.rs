@@ -77,15 +77,13 @@ impl Entry {
         Self::new(Place::Memory(part, pending), bytes, samples, start_unix_ns, receipt)
     }
 
-    /// What is in memory, for the spool; on disk, the entry itself.
-    pub(super) fn into_memory(mut self) -> Result<(NewPart, Pending, Option<Receipt>), Self> {
-        match self.place.take() {
-            Some(Place::Memory(part, pending)) => Ok((part, pending, self.receipt.take())),
-            other => {
-                self.place = other;
-                Err(self)
-            }
-        }
+    /// What is in memory, for the spool.
+    pub(super) fn into_memory(mut self) -> Option<(NewPart, Pending, Option<Receipt>)> {
+        let (part, pending) = match self.place.take_if(|place| matches!(place, Place::Memory(..)))? {
+            Place::Memory(part, pending) => (part, pending),
+            Place::Disk(..) => return None,
+        };
+        Some((part, pending, self.receipt.take()))
     }
 
     /// A part in the spool.

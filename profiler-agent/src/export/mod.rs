@@ -105,7 +105,7 @@ impl Exporter {
                 if spool.works() {
                     self.spool_memory(spool, || {});
                 }
-                self.into_spool(spool, entries, Sender::push, || {});
+                self.offer(spool, entries, Sender::push, || {});
             }
             None => self.sender.push(entries),
         }
@@ -114,11 +114,11 @@ impl Exporter {
     /// What the spool refused earlier: its disk may work again.
     fn spool_memory(&self, spool: &Spool, done: impl FnOnce() + Send + 'static) {
         let waiting = self.sender.take_memory();
-        self.into_spool(spool, waiting, Sender::push_back, done);
+        self.offer(spool, waiting, Sender::push_back, done);
     }
 
     /// Hands parts in memory to the spool. `take` gets what became of them; then `done` is called.
-    fn into_spool(
+    fn offer(
         &self,
         spool: &Spool,
         entries: Vec<Entry>,
@@ -126,7 +126,7 @@ impl Exporter {
         done: impl FnOnce() + Send + 'static,
     ) {
         let (mut parts, mut receipts) = (Vec::with_capacity(entries.len()), Vec::with_capacity(entries.len()));
-        for (part, pending, receipt) in entries.into_iter().filter_map(|entry| entry.into_memory().ok()) {
+        for (part, pending, receipt) in entries.into_iter().filter_map(Entry::into_memory) {
             parts.push((part, pending));
             receipts.push(receipt);
         }
