@@ -1,0 +1,106 @@
+//! Processes that come and go, for long: memory, maps and descriptors of the agent stay flat.
+
+use profiler_tests::agent::Agent;
+use profiler_tests::stub::{Answer, Protocol, Stub};
+use profiler_tests::workload::{Running, compile_c};
+use std::time::{Duration, Instant};
+
+/// Time between two looks.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// A figure over time.
+struct Series {
+    name: &'static str,
+    /// What a change of the whole time may be besides noise, as a share of the mean.
+    tolerance: f64,
+    points: Vec<(f64, f64)>,
+}
+
+impl Series {
+    fn new(name: &'static str, tolerance: f64) -> Self {
+        Self { name, tolerance, points: Vec::new() }
+    }
+
+    /// Mean, slope a second, and the slope's standard error, by least squares.
+    fn line(&self) -> (f64, f64, f64) {
+        let count = self.points.len() as f64;
+        let mean = |of: fn(&(f64, f64)) -> f64| self.points.iter().map(of).sum::<f64>() / count;
+        let (mean_t, mean_y) = (mean(|point| point.0), mean(|point| point.1));
+        let spread: f64 = self.points.iter().map(|(t, _)| (t - mean_t).powi(2)).sum();
+        let slope = self.points.iter().map(|(t, y)| (t - mean_t) * (y - mean_y)).sum::<f64>() / spread;
+        let rest = |(t, y): &(f64, f64)| (y - mean_y - slope * (t - mean_t)).powi(2);
+        let variance = self.points.iter().map(rest).sum::<f64>() / (count - 2.0);
+        (mean_y, slope, (variance / spread).sqrt())
+    }
+
+    /// Whether the change over the whole time is within noise: four standard errors, which neighbouring points that
+    /// are alike make too small, and the tolerance.
+    fn is_flat(&self) -> bool {
+        let (mean, slope, error) = self.line();
+        let seconds = self.points.last().unwrap().0 - self.points[0].0;
+        let (change, noise) = (slope * seconds, 4.0 * error * seconds + self.tolerance * mean);
+        println!("{}: mean {mean:.1}, change {change:+.1} in {seconds:.0} s, noise {noise:.1}", self.name);
+        change <= noise
+    }
+}
+
+fn descriptors(pid: u32) -> f64 {
+    std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count() as f64
+}
+
+/// Under churn, after a third of the time for getting warm.
+fn soak(time: Duration) {
+    let folder = tempfile::tempdir().unwrap();
+    let stub = Stub::start(Protocol::Grpc, |_| Answer::Accept);
+    let spool = folder.path().join("spool");
+    let agent = Agent::run(&[
+        "--endpoint",
+        &stub.endpoint(),
+        "--frequency",
+        "99",
+        "--interval",
+        "1s",
+        "--spool-dir",
+        spool.to_str().unwrap(),
+    ]);
+    let seconds = time.as_secs().to_string();
+    let mut churn =
+        Running::start(&compile_c(folder.path(), "forks.c", &[]), &[&seconds, "2", "/bin/true", "/bin/echo"]);
+    let started = Instant::now();
+    let mut all = [
+        Series::new("resident MiB", 0.05),
+        Series::new("map MiB", 0.05),
+        Series::new("descriptors", 0.05),
+        Series::new("processes map used", 0.05),
+    ];
+    while started.elapsed() < time {
+        std::thread::sleep(LOOK);
+        if started.elapsed() < time / 3 {
+            continue;
+        }
+        let (metrics, at_s) = (agent.metrics(), started.elapsed().as_secs_f64());
+        metrics.assert_balance();
+        let mib = |name: &str| metrics.get(name) / f64::from(1 << 20);
+        let maps = mib("profiler_map_bytes") + mib("profiler_unwind_bytes");
+        let used = metrics.get("profiler_map_used_ratio{map=\"processes\"}");
+        let values = [mib("process_resident_memory_bytes"), maps, descriptors(agent.pid()), used];
+        all.iter_mut().zip(values).for_each(|(series, value)| series.points.push((at_s, value)));
+    }
+    let said = churn.wait();
+    println!("{} processes in {seconds} s", said["children"]);
+    let flat: Vec<bool> = all.iter().map(Series::is_flat).collect();
+    let last = agent.ends_well();
+    assert_eq!(last.taken, last.exported, "{}", last.stderr);
+    assert!(flat.iter().all(|is_flat| *is_flat), "something grows, see above");
+}
+
+#[test]
+fn a_minute_of_churn_leaves_the_agent_as_it_was() {
+    soak(Duration::from_secs(60));
+}
+
+#[test]
+#[ignore = "two hours; cargo xtask test --long"]
+fn two_hours_of_churn_leave_the_agent_as_it_was() {
+    soak(Duration::from_secs(2 * 3600));
+}
