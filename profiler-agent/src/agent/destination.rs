@@ -39,10 +39,15 @@ pub(super) struct Destination {
     pub(super) history: Arc<History>,
     pub(super) exporter: Option<Arc<Exporter>>,
     pub(super) canary: Option<Canary>,
-    pub(super) shape: Arc<Mutex<Shape>>,
+    pub(super) shape: Mutex<Shape>,
 }
 
 impl Destination {
+    /// The next windows look as another configuration has it.
+    pub(super) fn reload(&self, config: &RunConfig) {
+        self.shape.lock().unwrap_or_else(PoisonError::into_inner).reload(config);
+    }
+
     /// Takes a window over; never waits.
     pub(super) fn take(&self, profile: Profile, pending: Pending) {
         let kept = self.history.add(&profile);

@@ -85,13 +85,12 @@ fn start(config: RunConfig, kallsyms: Option<File>, reread: Reread<'_>) -> anyho
     let (keeper, found) = keeper(&config, &shared)?.unzip();
     let exporter = exporter(&config, &shared, keeper.as_ref(), found)?;
     let (orders, ordered) = orders::channel().context("cannot handle signals")?;
-    let shape = Arc::new(Mutex::new(Shape::new(&config, &shared.metrics)));
     let canary = canary(&config, &shared)?;
     let destination = Arc::new(Destination {
         history: Arc::clone(&shared.history),
         exporter: exporter.clone(),
         canary: canary.clone(),
-        shape: Arc::clone(&shape),
+        shape: Mutex::new(Shape::new(&config, &shared.metrics)),
     });
     let session = session(&config, &shared, &destination)?;
     tracing::info!(frequency_hz = config.sample.frequency, "sampling every CPU");
@@ -104,7 +103,7 @@ fn start(config: RunConfig, kallsyms: Option<File>, reread: Reread<'_>) -> anyho
     let network = Network::start(runtime, confine::Rules::of(&config), listener, page, exporter, orders, &shared)?;
     confine::supervisor_thread();
     let governed = Governed::new(&config, &shared, session.controls());
-    Supervisor { governed, config, shared, shape, destination, session: Some(session), network, keeper }
+    Supervisor { governed, config, shared, destination, session: Some(session), network, keeper }
         .supervise(&ordered, reread)
 }
 

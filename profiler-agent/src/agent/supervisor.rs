@@ -1,6 +1,6 @@
 //! The main thread once all runs: it reloads on SIGHUP, ends on SIGTERM and SIGINT, and tells systemd how it stands.
 
-use super::destination::{Destination, Shape};
+use super::destination::Destination;
 use super::governed::Governed;
 use super::network::Network;
 use super::orders::Order;
@@ -12,8 +12,8 @@ use crate::session::Session;
 use crate::telemetry::metrics::Metric;
 use anyhow::Context as _;
 use sd_notify::NotifyState;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long sending what is left may take after SIGTERM; Kubernetes waits thirty seconds.
@@ -28,7 +28,6 @@ const HANGS: Duration = Duration::from_secs(30);
 pub(super) struct Supervisor {
     pub(super) config: RunConfig,
     pub(super) shared: Shared,
-    pub(super) shape: Arc<Mutex<Shape>>,
     pub(super) destination: Arc<Destination>,
     /// None while it is replaced.
     pub(super) session: Option<Session>,
@@ -111,7 +110,7 @@ impl Supervisor {
             tracing::error!("SIGHUP: the configuration stays as it was: {error:#}");
             return Ok("refused");
         }
-        self.shape.lock().unwrap_or_else(PoisonError::into_inner).reload(&new);
+        self.destination.reload(&new);
         let old = std::mem::replace(&mut self.config, new);
         if old.sampling_differs(&self.config) {
             self.replace_session(old)?;

@@ -73,21 +73,13 @@ impl Backlog {
         (self.live.len() + self.replay.len() + self.on_their_way, self.bytes)
     }
 
-    /// Takes a live part in; how many parts had to go for it.
+    /// Takes a part in; how many parts had to go for it. Closing, no live one is taken into memory.
     pub(super) fn push(&mut self, entry: Entry) -> usize {
-        if self.closing && entry.disk_id().is_none() {
+        if self.closing && entry.live && entry.disk_id().is_none() {
             entry.dropped(DropReason::Shutdown);
             return 0;
         }
-        self.bytes += in_memory(&entry);
-        self.live.push_back(entry);
-        self.evict()
-    }
-
-    /// Takes in what is left from before; how many parts had to go for it.
-    pub(super) fn push_back(&mut self, entry: Entry) -> usize {
-        self.bytes += in_memory(&entry);
-        self.put_off(entry);
+        self.insert(entry);
         self.evict()
     }
 
@@ -186,17 +178,20 @@ impl Backlog {
         self.on_their_way -= 1;
         self.replays -= usize::from(kind == Kind::Replay);
         self.bytes -= bytes;
-        for entry in entries {
-            self.bytes += in_memory(&entry);
-            match entry.live {
-                true => self.live.push_back(entry),
-                false => self.put_off(entry),
-            }
-        }
+        entries.into_iter().for_each(|entry| self.insert(entry));
         self.evict()
     }
 
-    fn put_off(&mut self, entry: Entry) {
+    fn insert(&mut self, entry: Entry) {
+        self.bytes += in_memory(&entry);
+        match entry.live {
+            true => self.live.push_back(entry),
+            false => self.put_off(entry),
+        }
+    }
+
+    fn put_off(&mut self, mut entry: Entry) {
+        entry.live = false;
         self.replay.insert((entry.start_unix_ns, self.next_number), entry);
         self.next_number += 1;
     }

@@ -36,7 +36,7 @@ pub(super) struct Entry {
     pub(super) born: Instant,
     /// Tries that were answered.
     pub(super) answers: u32,
-    /// No try of it has failed yet.
+    /// One of now: no try of it has failed, and it has not waited for long.
     pub(super) live: bool,
     /// There is no further try.
     pub(super) last: bool,
@@ -75,6 +75,12 @@ impl Entry {
         pending.recount(part.samples);
         let (bytes, samples, start_unix_ns) = (part.body.len(), part.samples, part.start_unix_ns);
         Self::new(Place::Memory(part, pending), bytes, samples, start_unix_ns, receipt)
+    }
+
+    /// The same as live, or as one left behind.
+    pub(super) fn with_live(mut self, live: bool) -> Self {
+        self.live = live;
+        self
     }
 
     /// What is in memory, for the spool.

@@ -80,9 +80,9 @@ impl Exporter {
     /// Replays what an earlier agent left in the spool.
     pub fn replay(&self, mut left: Found) {
         let Some(spool) = &self.spool else { return };
-        let entry = |part: &StoredPart| Entry::on_disk(spool, part, left.spooled.split(part.samples), None);
-        let entries = left.parts.iter().map(entry).collect();
-        self.sender.push_back(entries);
+        let mut spooled = |part: &StoredPart| left.spooled.split(part.samples);
+        let entry = |part| Entry::on_disk(spool, part, spooled(part), None).with_live(false);
+        self.sender.push(left.parts.iter().map(entry).collect());
     }
 
     /// From the next try on, parts go where this says.
@@ -105,7 +105,7 @@ impl Exporter {
                 if spool.works() {
                     self.spool_memory(spool, || {});
                 }
-                self.offer(spool, entries, Sender::push, || {});
+                self.offer(spool, entries, true, || {});
             }
             None => self.sender.push(entries),
         }
@@ -114,17 +114,11 @@ impl Exporter {
     /// What the spool refused earlier: its disk may work again.
     fn spool_memory(&self, spool: &Spool, done: impl FnOnce() + Send + 'static) {
         let waiting = self.sender.take_memory();
-        self.offer(spool, waiting, Sender::push_back, done);
+        self.offer(spool, waiting, false, done);
     }
 
-    /// Hands parts in memory to the spool. `take` gets what became of them; then `done` is called.
-    fn offer(
-        &self,
-        spool: &Spool,
-        entries: Vec<Entry>,
-        take: fn(&Sender, Vec<Entry>),
-        done: impl FnOnce() + Send + 'static,
-    ) {
+    /// Hands parts in memory to the spool, and takes in what became of them; then `done` is called.
+    fn offer(&self, spool: &Spool, entries: Vec<Entry>, live: bool, done: impl FnOnce() + Send + 'static) {
         let (mut parts, mut receipts) = (Vec::with_capacity(entries.len()), Vec::with_capacity(entries.len()));
         for (part, pending, receipt) in entries.into_iter().filter_map(Entry::into_memory) {
             parts.push((part, pending));
@@ -139,7 +133,7 @@ impl Exporter {
                 Kept::Disk(part, spooled) => Entry::on_disk(&own, &part, spooled, receipt),
                 Kept::Memory(part, pending) => Entry::in_memory(part, pending, receipt),
             });
-            take(&sender, entries.collect());
+            sender.push(entries.map(|entry| entry.with_live(live)).collect());
             sender.evicted(&spooling.evicted);
             done();
         });

@@ -105,19 +105,10 @@ impl Sender {
         self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes live parts in.
+    /// Takes parts in.
     pub(super) fn push(&self, entries: Vec<Entry>) {
         let mut backlog = self.backlog();
         let evicted = entries.into_iter().map(|entry| backlog.push(entry)).sum();
-        drop(backlog);
-        self.say_evicted(evicted);
-        self.changed.notify_waiters();
-    }
-
-    /// Takes in what an earlier agent left behind.
-    pub(super) fn push_back(&self, entries: Vec<Entry>) {
-        let mut backlog = self.backlog();
-        let evicted = entries.into_iter().map(|entry| backlog.push_back(entry)).sum();
         drop(backlog);
         self.say_evicted(evicted);
         self.changed.notify_waiters();
