@@ -69,19 +69,27 @@ pub(super) fn open_sampler(cpu: u32, clock: Clock, hz: u32) -> Result<OwnedFd> {
         Clock::CpuClock => Attributes {
             kind: TYPE_SOFTWARE,
             config: SW_CPU_CLOCK,
-            period_or_frequency: u64::from(1_000_000_000 / hz),
+            period_or_frequency: period_or_frequency(clock, hz),
             flags: DISABLED | EXCLUDE_IDLE,
             ..Attributes::default()
         },
         Clock::Cycles => Attributes {
             kind: TYPE_HARDWARE,
             config: HW_CPU_CYCLES,
-            period_or_frequency: u64::from(hz),
+            period_or_frequency: period_or_frequency(clock, hz),
             flags: DISABLED | EXCLUDE_IDLE | FREQUENCY,
             ..Attributes::default()
         },
     };
     open(attributes, cpu)
+}
+
+/// Nanoseconds between two firings of cpu-clock; Hz for cycles.
+fn period_or_frequency(clock: Clock, hz: u32) -> u64 {
+    match clock {
+        Clock::CpuClock => u64::from(1_000_000_000 / hz),
+        Clock::Cycles => u64::from(hz),
+    }
 }
 
 /// An event that counts nothing and reports exec and executable mappings of every task on one CPU.
@@ -124,10 +132,7 @@ pub(super) fn enable(event: &OwnedFd) -> Result<()> {
 
 /// Another rate for an event that runs. Its timer starts anew with a whole period.
 pub(super) fn set_hz(event: &OwnedFd, clock: Clock, hz: u32) -> Result<()> {
-    let value = match clock {
-        Clock::CpuClock => u64::from(1_000_000_000 / hz),
-        Clock::Cycles => u64::from(hz),
-    };
+    let value = period_or_frequency(clock, hz);
     // SAFETY: the request reads a 64-bit integer at the address.
     match unsafe { libc::ioctl(event.as_raw_fd(), IOC_PERIOD as _, &raw const value) } {
         0 => Ok(()),
