@@ -116,7 +116,7 @@ impl Pipeline {
                 }
                 Event::Lost { whose: Lost::Any, .. } => {
                     self.processes.events_lost(last_ns);
-                    self.unwinder.events_lost();
+                    self.unwinder.forget_untold();
                 }
                 // Children have nothing from their parents in the kernel program then.
                 Event::Lost { whose: Lost::Unsampled, .. } => self.processes.unsampled_lost(last_ns),
@@ -124,7 +124,10 @@ impl Pipeline {
             }
         }
         self.unwinder.tell(last_ns, &mut self.processes);
-        self.processes.forget(last_ns);
+        if self.processes.forget(last_ns) {
+            self.unwinder.forget_untold();
+            self.services.keep(|key| self.processes.contains(key));
+        }
     }
 
     fn take_process_event(&mut self, event: &ProcessEvent) {

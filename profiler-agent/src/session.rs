@@ -2,8 +2,8 @@
 //! channels.
 
 use crate::aggregate::Window;
-use crate::bpf;
 use crate::bpf::reader::Reader;
+use crate::bpf::{self, Reported};
 use crate::confine;
 use crate::governor::{Frequencies, Level, Levers, Pressure, ServiceRates};
 use crate::pipeline::Pipeline;
@@ -72,7 +72,7 @@ impl Controls {
     /// # Errors
     /// The kernel refuses.
     pub fn set_frequency(&self, hz: u32) -> std::io::Result<()> {
-        self.rates.shed_events(false)?;
+        self.rates.report(Reported::All)?;
         self.rates.set_base_hz(hz)
     }
 
@@ -97,7 +97,7 @@ impl Controls {
 
 impl Levers for Controls {
     fn set(&self, level: Level) -> std::io::Result<()> {
-        self.rates.shed_events(level.shed)?;
+        self.rates.report(level.events)?;
         self.rates.set_hz(level.hz)
     }
 }

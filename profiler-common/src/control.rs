@@ -14,6 +14,8 @@ pub const COUNT: u32 = SWITCHES + 1;
 
 /// Report no forks and exits: the agent looks at `/proc` instead.
 pub const SHED_EVENTS: u64 = 1;
+/// Report when a process that had a sample runs a new executable: perf's side band does not.
+pub const REPORT_EXECS: u64 = 1 << 1;
 
 /// Below 2^30: a second, and what a rate has room for.
 pub const MAX_PERIOD_NS: u32 = 1_000_000_000;

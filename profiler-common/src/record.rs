@@ -16,6 +16,8 @@ pub const SAMPLE: u32 = 1;
 pub const FORK: u32 = 2;
 /// A [`ProcessEvent`]: the last thread of a process ended.
 pub const EXIT: u32 = 3;
+/// A [`ProcessEvent`]: a process that had a sample runs a new executable.
+pub const EXEC: u32 = 4;
 
 /// The sample hit kernel mode.
 pub const IN_KERNEL: u32 = 1;
@@ -125,7 +127,7 @@ pub const MAX_SAMPLE_BYTES: usize =
 )]
 #[repr(C)]
 pub struct ProcessEvent {
-    /// [`FORK`] or [`EXIT`].
+    /// [`FORK`], [`EXIT`] or [`EXEC`].
     pub kind: u32,
     /// CPU of the event.
     pub cpu: u32,

@@ -1,6 +1,6 @@
 //! Fork and exit of processes (not of threads), in the clock and the ring buffer of the samples. Exec and mmap come
-//! through perf's side band: the exec tracepoint fires after the new image is mapped. It is in time for forgetting the
-//! mappings of the old one. A child has the mappings of its parent at first, and is known as far as that is.
+//! through perf's side band, unless that is off: the exec tracepoint fires after the new image is mapped. It is in time for
+//! forgetting the mappings of the old one. A child has the mappings of its parent at first, and is known as far as that is.
 
 use crate::{
     control, copy, counters, filter,
@@ -13,9 +13,9 @@ use aya_ebpf::{
 };
 use profiler_common::{
     config::{FILTER_PIDS, FOLLOW_FORKS, PROCESS_RATES},
-    control::SHED_EVENTS,
+    control::{REPORT_EXECS, SHED_EVENTS},
     outcome::counter,
-    record::{EXIT, FORK, ProcessEvent},
+    record::{EXEC, EXIT, FORK, ProcessEvent},
     unwind::place::{BY_CHANGES, Place, ProcessEntry},
 };
 
@@ -34,8 +34,12 @@ pub fn timed(body: impl FnOnce() -> Option<i32>) -> i32 {
 #[inline(always)]
 pub fn fork(ctx: &RawTracePointContext) -> Option<i32> {
     let (parent, child) = (Task(ctx.arg::<u64>(0)), Task(ctx.arg::<u64>(1)));
-    let (tgid, parent_tgid) = (child.tgid()?, parent.tgid()?);
-    if tgid != child.pid()? || !filter::allows_pid(parent_tgid) {
+    let tgid = child.tgid()?;
+    if tgid != child.pid()? || is_left_out() {
+        return None;
+    }
+    let parent_tgid = parent.tgid()?;
+    if !filter::allows_pid(parent_tgid) {
         return None;
     }
     if setting!(flags) & (FILTER_PIDS | FOLLOW_FORKS) == FILTER_PIDS | FOLLOW_FORKS
@@ -59,6 +63,13 @@ pub fn fork(ctx: &RawTracePointContext) -> Option<i32> {
         let _ = PROCESSES.insert(&tgid, &ProcessEntry { start_ns, ..entry }, 0);
     }
     None
+}
+
+/// Whether nothing at all is done for the event at hand: the filter has to follow processes whoever wants to hear of them.
+/// What maps say of a process that has ended is told from its successor's by the start time, and goes by the maps' own ways.
+#[inline(always)]
+fn is_left_out() -> bool {
+    setting!(flags) & FILTER_PIDS == 0 && is_shed()
 }
 
 /// Whether the agent wants to hear of no event; counts the one at hand.
@@ -85,8 +96,11 @@ fn known(task: Task, tgid: u32) -> Option<ProcessEntry> {
 #[inline(always)]
 pub fn exit(ctx: &RawTracePointContext) -> Option<i32> {
     let task = Task(ctx.arg::<u64>(0));
+    if !task.process_is_dead() || is_left_out() {
+        return None;
+    }
     let tgid = task.tgid()?;
-    if !filter::allows_pid(tgid) || !task.process_is_dead() {
+    if !filter::allows_pid(tgid) {
         return None;
     }
     if setting!(flags) & FILTER_PIDS != 0 {
@@ -103,14 +117,20 @@ pub fn exit(ctx: &RawTracePointContext) -> Option<i32> {
     if is_shed() {
         return None;
     }
-    submit(ctx, EXIT, task, tgid, Parent { tgid: 0, start_ns: 0, branches: 0 });
+    submit(ctx, EXIT, task, tgid, Parent::NONE);
     None
 }
 
 /// `TP_PROTO(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`.
 #[inline(always)]
 pub fn exec(ctx: &RawTracePointContext) -> Option<i32> {
-    let _ = PROCESSES.remove(&Task(ctx.arg::<u64>(0)).tgid()?);
+    let task = Task(ctx.arg::<u64>(0));
+    let tgid = task.tgid()?;
+    let _ = PROCESSES.remove(&tgid);
+    if control::switched(REPORT_EXECS) {
+        SEEN.get_ptr(&copy::key(task.process_start_ns()?, tgid))?;
+        submit(ctx, EXEC, task, tgid, Parent::NONE);
+    }
     None
 }
 
@@ -119,6 +139,10 @@ struct Parent {
     tgid: u32,
     start_ns: u64,
     branches: Place,
+}
+
+impl Parent {
+    const NONE: Self = Self { tgid: 0, start_ns: 0, branches: 0 };
 }
 
 /// None when the event is lost.

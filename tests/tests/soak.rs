@@ -48,8 +48,8 @@ fn descriptors(pid: u32) -> f64 {
     std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count() as f64
 }
 
-/// Under churn, after a third of the time for getting warm.
-fn soak(time: Duration) {
+/// Under churn, after a third of the time for getting warm. `tolerance` is that of resident memory.
+fn soak(time: Duration, tolerance: f64) {
     let folder = tempfile::tempdir().unwrap();
     let stub = Stub::start(Protocol::Grpc, |_| Answer::Accept);
     let spool = folder.path().join("spool");
@@ -70,7 +70,7 @@ fn soak(time: Duration) {
     let mut churn = Running::start(&compile_c(folder.path(), "forks.c", &[]), &arguments);
     let started = Instant::now();
     let mut all = [
-        Series::new("resident MiB without the hour", 0.08),
+        Series::new("resident MiB without the hour", tolerance),
         Series::new("map MiB", 0.05),
         Series::new("descriptors", 0.05),
         Series::new("processes map used", 0.05),
@@ -98,13 +98,14 @@ fn soak(time: Duration) {
     assert!(flat.iter().all(|is_flat| *is_flat), "something grows, see above");
 }
 
+/// In a minute some 100,000 processes come and go: what grows with them by 150 bytes each is more than the tolerance.
 #[test]
 fn a_minute_of_churn_leaves_the_agent_as_it_was() {
-    soak(Duration::from_secs(60));
+    soak(Duration::from_secs(90), 0.25);
 }
 
 #[test]
 #[ignore = "two hours; cargo xtask test --long"]
 fn two_hours_of_churn_leave_the_agent_as_it_was() {
-    soak(Duration::from_secs(2 * 3600));
+    soak(Duration::from_secs(2 * 3600), 0.08);
 }

@@ -137,6 +137,10 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Event> {
         record::FORK | record::EXIT => {
             ProcessEvent::read_from_prefix(bytes).ok().map(|(event, _)| Event::Process(event))
         }
+        record::EXEC => {
+            let (event, _) = ProcessEvent::read_from_prefix(bytes).ok()?;
+            Some(Event::Exec(ExecEvent { time_ns: event.time_ns, tgid: event.tgid }))
+        }
         _ => None,
     }
 }

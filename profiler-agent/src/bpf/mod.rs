@@ -24,6 +24,6 @@ pub use event::{CopiedStack, Event, ExecEvent, Lost, MmapEvent, Sample, monotoni
 pub use heap::{bound_heap, trim_heap};
 pub use load::{LoadError, Loaded, Options, default_ring_bytes, load, try_ring_buffer, verified};
 pub use perf::Clock;
-pub use rates::{Rates, period_ns};
+pub use rates::{Rates, Reported, period_ns};
 pub use sampling::try_sampling;
 pub use tables::{KernelTables, SlabMaker};

@@ -58,6 +58,7 @@ const COMM_EXEC: u64 = 1 << 24;
 const USE_CLOCK_ID: u64 = 1 << 25;
 const FLAG_FD_CLOEXEC: libc::c_ulong = 8;
 const IOC_ENABLE: libc::c_ulong = 0x2400;
+const IOC_DISABLE: libc::c_ulong = 0x2401;
 const IOC_PERIOD: libc::c_ulong = 0x4008_2404;
 const IOC_SET_BPF: libc::c_ulong = 0x4004_2408;
 
@@ -128,6 +129,11 @@ pub(super) fn attach(event: &OwnedFd, program: BorrowedFd<'_>) -> Result<()> {
 /// Starts the event.
 pub(super) fn enable(event: &OwnedFd) -> Result<()> {
     ioctl(event, IOC_ENABLE, 0)
+}
+
+/// Stops an event.
+pub(super) fn disable(event: &OwnedFd) -> Result<()> {
+    ioctl(event, IOC_DISABLE, 0)
 }
 
 /// Another rate for an event that runs. Its timer starts anew with a whole period.

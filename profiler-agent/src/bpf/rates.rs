@@ -6,8 +6,7 @@
 //! themselves change only where the highest rate does: with the configuration.
 
 use aya::maps::{Array, HashMap, MapData};
-use profiler_common::control::{self, EPOCHS, MAX_PERIOD_NS, ProcessRate, Rate, SHED_EVENTS, SWITCHES};
-use std::sync::atomic::{AtomicBool, Ordering};
+use profiler_common::control::{self, EPOCHS, MAX_PERIOD_NS, ProcessRate, REPORT_EXECS, Rate, SHED_EVENTS, SWITCHES};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Rates that services may have of their own.
@@ -64,7 +63,31 @@ pub struct Rates {
     slots: Mutex<Array<MapData, u64>>,
     state: Mutex<State>,
     processes: Mutex<HashMap<MapData, u32, Own>>,
-    sheds: AtomicBool,
+    reported: Mutex<Reported>,
+}
+
+/// Of which processes forks, exits, execs and mappings are reported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reported {
+    /// Of all.
+    #[default]
+    All,
+    /// Execs and mappings, of processes that had a sample.
+    Sampled,
+    /// Execs of processes that had a sample. For mappings the agent reads `/proc` once a second.
+    None,
+}
+
+impl Reported {
+    /// As in the log.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Sampled => "of sampled processes",
+            Self::None => "none",
+        }
+    }
 }
 
 impl Rates {
@@ -78,8 +101,8 @@ impl Rates {
         services.truncate(MAX_SERVICE_RATES);
         let mut state = State { timer_hz: hz, base_hz: hz, hz, services, epoch: 0 };
         state.timer_hz = state.highest_hz();
-        let (slots, processes, sheds) = (Mutex::new(slots), Mutex::new(processes), AtomicBool::new(false));
-        let rates = Self { slots, state: Mutex::new(state.clone()), processes, sheds };
+        let (slots, processes, reported) = (Mutex::new(slots), Mutex::new(processes), Mutex::default());
+        let rates = Self { slots, state: Mutex::new(state.clone()), processes, reported };
         rates.tell(&state)?;
         Ok(rates)
     }
@@ -163,20 +186,24 @@ impl Rates {
         self.change(|state| state.timer_hz = hz)
     }
 
-    /// Whether forks, exits and the mappings of processes without a sample are left out.
+    /// Reports more or less from now on.
     ///
     /// # Errors
     /// The kernel refuses.
-    pub fn shed_events(&self, shed: bool) -> std::io::Result<()> {
-        let switches = if shed { SHED_EVENTS } else { 0 };
+    pub fn report(&self, reported: Reported) -> std::io::Result<()> {
+        let switches = match reported {
+            Reported::All => 0,
+            Reported::Sampled => SHED_EVENTS,
+            Reported::None => SHED_EVENTS | REPORT_EXECS,
+        };
         lock(&self.slots).set(SWITCHES, switches, 0).map_err(std::io::Error::other)?;
-        self.sheds.store(shed, Ordering::Release);
+        *lock(&self.reported) = reported;
         Ok(())
     }
 
-    /// Whether they are left out now.
-    pub(super) fn sheds(&self) -> bool {
-        self.sheds.load(Ordering::Acquire)
+    /// What is reported now.
+    pub(super) fn reported(&self) -> Reported {
+        *lock(&self.reported)
     }
 }
 

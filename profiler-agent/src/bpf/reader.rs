@@ -5,6 +5,7 @@
 
 use super::event::{self, Event, Lost, monotonic_ns};
 use super::load::Loaded;
+use super::rates::Reported;
 use super::sampled::Sampled;
 use super::sideband::Sideband;
 use crate::confine;
@@ -29,6 +30,8 @@ const MIN_PAUSE: Duration = Duration::from_millis(5);
 const FOLLOW_EVERY: Duration = Duration::from_secs(1);
 /// How often the filter is looked through.
 const FILTER_NS: u64 = 10_000_000_000;
+/// How often mappings that nobody reports are taken for changed.
+const UNREPORTED_NS: u64 = 1_000_000_000;
 /// `BPF_RINGBUF_HDR_SZ`.
 const RECORD_HEADER_BYTES: u64 = 8;
 /// Events kept while nobody takes them.
@@ -77,6 +80,7 @@ impl Reader {
             shed,
             most_bytes: 0,
             filter_ns: 0,
+            unreported_ns: 0,
         };
         polling.watch();
         let body = move || {
@@ -123,6 +127,8 @@ struct Polling {
     filter_ns: u64,
     /// Forks and exits left out, as far as counted.
     shed: Cell<u64>,
+    /// When mappings that nobody reports were last taken for changed.
+    unreported_ns: u64,
 }
 
 impl Polling {
@@ -173,10 +179,11 @@ impl Polling {
         let mut pending = self.read_ring(&mut events);
         held.into_iter().for_each(|held| pending.merge(held));
         self.read_sidebands(&mut events, polled_ns);
+        self.lost |= self.is_unreported(polled_ns) && !events.is_empty();
         if std::mem::take(&mut self.lost) {
             events.push(Event::Lost { time_ns: polled_ns, whose: Lost::Any });
         }
-        if self.loaded.rates.sheds() && !events.is_empty() {
+        if self.loaded.rates.reported() != Reported::All && !events.is_empty() {
             events.push(Event::Lost { time_ns: polled_ns, whose: Lost::Unsampled });
         }
         events.sort_by_key(Event::time_ns);
@@ -184,6 +191,20 @@ impl Polling {
         if let Some(logger) = &mut self.loaded.logger {
             logger.flush();
         }
+    }
+
+    /// Switches the side bands as the rates say; whether mappings may have changed with nobody to report it.
+    fn is_unreported(&mut self, now_ns: u64) -> bool {
+        let reports = self.loaded.rates.reported() != Reported::None;
+        let switched = self.loaded.sampling.report_mappings(reports).unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot switch the reports of mappings");
+            true
+        });
+        let due = switched || !reports && self.unreported_ns + UNREPORTED_NS <= now_ns;
+        if due {
+            self.unreported_ns = now_ns;
+        }
+        due
     }
 
     fn read_ring(&mut self, events: &mut Vec<Event>) -> Pending {
@@ -221,9 +242,9 @@ impl Polling {
     fn read_sidebands(&mut self, events: &mut Vec<Event>, polled_ns: u64) {
         let mut mappings = std::mem::take(&mut self.later);
         let Self { loaded, sampled, metrics, .. } = self;
-        let sheds = loaded.rates.sheds();
+        let all = loaded.rates.reported() == Reported::All;
         for sideband in loaded.sampling.sidebands() {
-            self.lost |= drain(sideband, &mut mappings, |tgid| !sheds || sampled.contains(tgid), metrics);
+            self.lost |= drain(sideband, &mut mappings, |tgid| all || sampled.contains(tgid), metrics);
         }
         let (now, later): (Vec<Event>, _) = mappings.into_iter().partition(|mapping| mapping.time_ns() <= polled_ns);
         self.later = later;

@@ -15,6 +15,8 @@ pub(super) struct Sampling {
     rates: Arc<Rates>,
     program: ProgramFd,
     cpus: BTreeMap<u32, Cpu>,
+    /// Whether the side bands are on.
+    maps: bool,
 }
 
 struct Cpu {
@@ -26,7 +28,7 @@ struct Cpu {
 impl Sampling {
     /// Opens and starts the events of all online CPUs.
     pub(super) fn start(clock: Clock, rates: Arc<Rates>, program: ProgramFd) -> Result<Self> {
-        let mut sampling = Self { clock, rates, program, cpus: BTreeMap::new() };
+        let mut sampling = Self { clock, rates, program, cpus: BTreeMap::new(), maps: true };
         for cpu in online()? {
             let opened = sampling.open(cpu)?;
             sampling.cpus.insert(cpu, opened);
@@ -38,7 +40,21 @@ impl Sampling {
     fn open(&self, cpu: u32) -> Result<Cpu> {
         let sampler = perf::open_sampler(cpu, self.clock, self.rates.timer_hz())?;
         perf::attach(&sampler, self.program.as_fd())?;
-        Ok(Cpu { sampler, sideband: Sideband::open(cpu)?, last_count: 0 })
+        let sideband = Sideband::open(cpu)?;
+        if !self.maps {
+            perf::disable(sideband.event())?;
+        }
+        Ok(Cpu { sampler, sideband, last_count: 0 })
+    }
+
+    /// Whether the side bands report mappings from now on; true when that is a change.
+    pub(super) fn report_mappings(&mut self, maps: bool) -> Result<bool> {
+        if std::mem::replace(&mut self.maps, maps) == maps {
+            return Ok(false);
+        }
+        let switch = if maps { perf::enable } else { perf::disable };
+        self.cpus.values().try_for_each(|cpu| switch(cpu.sideband.event()))?;
+        Ok(true)
     }
 
     /// Opens events of CPUs that came, closes those of CPUs that went. An event whose count stands still belongs

@@ -149,7 +149,7 @@ impl Governing {
 
     fn log(&self, reason: &'static str, usage: Usage, to: Level, what: &'static str) {
         let from = self.level();
-        let (from_hz, to_hz, events) = (from.hz, to.hz, if to.shed { "left out" } else { "reported" });
+        let (from_hz, to_hz, events) = (from.hz, to.hz, to.events.name());
         if reason == "memory" {
             let (used, budget) = (usage.memory_bytes, self.budgets.memory_bytes.unwrap_or(0));
             return tracing::warn!(reason, from_hz, to_hz, events, used_bytes = used, budget_bytes = budget, "{what}");
@@ -167,6 +167,7 @@ impl Governing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bpf::Reported;
     use std::cell::RefCell;
 
     #[derive(Default)]
@@ -194,17 +195,17 @@ mod tests {
         let (mut governing, metrics, _) = governing(Some(0.01), None);
         let told = Told::default();
         (0..60).for_each(|_| governing.take(usage(0.05, 0), &told));
-        assert_eq!(told.0.borrow().last(), Some(&Level { hz: 1, shed: true }));
+        assert_eq!(told.0.borrow().last(), Some(&Level { hz: 1, events: Reported::None }));
         assert_eq!(metrics.get(Metric::Frequency, ""), 1.0);
         assert_eq!(metrics.get(Metric::CpuBudget, ""), 0.01);
         let downs = metrics.get(Metric::GovernorChanges, "cpu");
         assert_eq!(downs, told.0.borrow().len() as f64);
         (0..1000).for_each(|_| governing.take(usage(0.000_1, 0), &told));
-        assert_eq!(governing.level(), Level { hz: 19, shed: false });
-        assert_eq!(metrics.get(Metric::GovernorChanges, "room"), 8.0);
+        assert_eq!(governing.level(), Level { hz: 19, events: Reported::All });
+        assert_eq!(metrics.get(Metric::GovernorChanges, "room"), 9.0);
         governing.begin_anew(Budgets::default(), 99);
-        assert_eq!(governing.level(), Level { hz: 99, shed: false });
-        assert_eq!(metrics.get(Metric::GovernorChanges, "room"), 8.0);
+        assert_eq!(governing.level(), Level { hz: 99, events: Reported::All });
+        assert_eq!(metrics.get(Metric::GovernorChanges, "room"), 9.0);
     }
 
     #[test]
@@ -214,7 +215,7 @@ mod tests {
         (0..8).for_each(|_| governing.take(usage(0.5, 101), &told));
         assert_eq!((pressure.halvings(), told.0.borrow().len()), (4, 0));
         (0..2).for_each(|_| governing.take(usage(0.5, 101), &told));
-        assert_eq!(told.0.borrow().as_slice(), [Level { hz: 13, shed: false }]);
+        assert_eq!(told.0.borrow().as_slice(), [Level { hz: 13, events: Reported::All }]);
         assert_eq!(metrics.get(Metric::GovernorChanges, "memory"), 5.0);
         (0..61).for_each(|_| governing.take(usage(0.5, 50), &told));
         assert_eq!(governing.level().hz, 19);

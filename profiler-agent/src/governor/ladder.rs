@@ -1,18 +1,22 @@
 //! The steps between sampling as configured and next to nothing.
 
+use crate::bpf::Reported;
+
 /// Each step takes this share of the samples of the one before.
 const STEP: f64 = 0.7;
-/// From this share of the samples on, forks, exits and mappings are no longer reported: half of the samples say nearly
+/// From this share of the samples on, only processes that had a sample are reported on: half of the samples say nearly
 /// as much as all, but a process that ends within a second then has no name.
-const SHED_BELOW: f64 = 0.5;
+const SAMPLED_BELOW: f64 = 0.5;
+/// From this share on, nothing is: `/proc` is read once a second instead, for the few processes that still have samples.
+const NONE_BELOW: f64 = 0.125;
 
 /// How much is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Level {
     /// Samples per second and CPU.
     pub hz: u32,
-    /// Process events are left out; `/proc` is read at a sample instead.
-    pub shed: bool,
+    /// Of which processes events are reported.
+    pub events: Reported,
 }
 
 /// Levels, the highest first.
@@ -23,20 +27,21 @@ impl Ladder {
     /// From a frequency down to 1 Hz.
     #[must_use]
     pub fn new(hz: u32) -> Self {
-        let mut levels = vec![Level { hz, shed: false }];
-        let (mut wanted, mut shed) = (f64::from(hz) * STEP, false);
+        let mut levels = vec![Level { hz, events: Reported::All }];
+        let mut wanted = f64::from(hz) * STEP;
         while let Some(last) = levels.last().copied().filter(|last| last.hz > 1) {
-            if !shed && f64::from(last.hz) <= f64::from(hz) * SHED_BELOW {
-                shed = true;
-                levels.push(Level { shed, ..last });
-            }
+            let share = f64::from(last.hz) / f64::from(hz);
+            let fewer = [(Reported::Sampled, SAMPLED_BELOW), (Reported::None, NONE_BELOW)];
+            let due = fewer.into_iter().filter(|(events, below)| *events > last.events && share <= *below);
+            levels.extend(due.map(|(events, _)| Level { events, ..last }));
+            let events = levels.last().map_or(last.events, |level| level.events);
             let next = (wanted.round() as u32).clamp(1, last.hz - 1);
-            levels.push(Level { hz: next, shed });
+            levels.push(Level { hz: next, events });
             wanted *= STEP;
         }
-        if !shed {
-            levels.push(Level { hz: 1, shed: true });
-        }
+        let lowest = levels.last().map_or(Reported::All, |level| level.events);
+        let rest = [Reported::Sampled, Reported::None].into_iter().filter(|events| *events > lowest);
+        levels.extend(rest.map(|events| Level { hz: 1, events }));
         Self(levels)
     }
 
@@ -57,20 +62,20 @@ impl Ladder {
 mod tests {
     use super::*;
 
-    fn told(hz: u32) -> Vec<(u32, bool)> {
-        Ladder::new(hz).0.iter().map(|level| (level.hz, level.shed)).collect()
+    fn told(hz: u32) -> Vec<(u32, Reported)> {
+        Ladder::new(hz).0.iter().map(|level| (level.hz, level.events)).collect()
     }
 
     #[test]
     fn steps_lead_to_one_hertz() {
-        let (full, shed) = (false, true);
+        let (all, few, none) = (Reported::All, Reported::Sampled, Reported::None);
         assert_eq!(
             told(19),
-            [(19, full), (13, full), (9, full), (9, shed), (7, shed), (5, shed), (3, shed), (2, shed), (1, shed)]
+            [(19, all), (13, all), (9, all), (9, few), (7, few), (5, few), (3, few), (2, few), (2, none), (1, none)]
         );
-        assert_eq!(told(99).len(), 14);
-        assert_eq!(told(10_000).last(), Some(&(1, true)));
-        assert_eq!(told(2), [(2, full), (1, full), (1, shed)]);
-        assert_eq!(told(1), [(1, full), (1, shed)]);
+        assert_eq!(told(99).len(), 15);
+        assert_eq!(told(10_000).last(), Some(&(1, none)));
+        assert_eq!(told(2), [(2, all), (1, all), (1, few), (1, none)]);
+        assert_eq!(told(1), [(1, all), (1, few), (1, none)]);
     }
 }

@@ -4,7 +4,7 @@ use crate::bpf::Rates;
 use crate::config::ServiceFrequency;
 use crate::process::{Identity, ProcessKey};
 use profiler_common::limits::MAX_PROCESS_RATES;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Frequencies of their own, by the name of the service.
@@ -67,6 +67,16 @@ impl ServiceRates {
         let hz = self.frequencies.of(&identity.service);
         if let Err(error) = self.rates.set_process(key.tgid, key.start_ns, hz) {
             tracing::warn!(%error, pid = key.tgid, "cannot tell the kernel program how often to sample a process");
+        }
+    }
+
+    /// Forgets processes that are no more.
+    pub fn keep(&mut self, lives: impl Fn(ProcessKey) -> bool) {
+        let gone: Vec<ProcessKey> = self.told.keys().copied().filter(|key| !lives(*key)).collect();
+        gone.iter().for_each(|key| drop(self.told.remove(key)));
+        let taken: HashSet<u32> = self.told.keys().map(|key| key.tgid).collect();
+        for key in gone.iter().filter(|key| !taken.contains(&key.tgid)) {
+            let _ = self.rates.set_process(key.tgid, key.start_ns, None);
         }
     }
 }

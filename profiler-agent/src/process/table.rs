@@ -275,18 +275,21 @@ impl ProcessTable {
         CodeAddress { executable: self.executables.unmapped(), address: 1 }
     }
 
-    /// Forgets the dead, `now_ns` being the time of the youngest event.
-    pub fn forget(&mut self, now_ns: u64) {
+    /// Forgets the dead, `now_ns` being the time of the youngest event. Whether it was looked for those whose end nobody
+    /// reported, too.
+    pub fn forget(&mut self, now_ns: u64) -> bool {
         while let Some(&(died_ns, key)) = self.dead.front()
             && died_ns + REMEMBER_NS < now_ns
         {
             self.dead.pop_front();
             self.processes.remove(&key);
         }
-        if self.swept_ns + SWEEP_NS < now_ns {
+        let due = self.swept_ns + SWEEP_NS < now_ns;
+        if due {
             self.swept_ns = now_ns;
             self.sweep(now_ns);
         }
+        due
     }
 
     /// Finds processes whose end was missed.

@@ -78,8 +78,9 @@ impl<M: ChunkMemory + ProcessMemory> Unwinder<M> {
         }
     }
 
-    /// Forks may have gone unnoticed: the kernel program must not go by mappings that are not kept for it.
-    pub fn events_lost(&mut self) {
+    /// Lets the kernel program forget all mappings that are not kept for it: of forks that went unnoticed, of processes
+    /// whose end did.
+    pub fn forget_untold(&mut self) {
         let told = self.told.iter().filter_map(|(key, told)| Some((*key, told.mappings.as_ref()?.stored.branches())));
         let told: HashMap<ProcessKey, Place> = told.collect();
         self.store
