@@ -188,7 +188,9 @@ fn services_with_frequencies_of_their_own_keep_true_values() {
     let (mut often, mut seldom) = (start("often"), start("seldom"));
     let config = folder.path().join("profiler.toml");
     std::fs::write(&config, "frequency = 99\n[[service]]\nname = \"often\"\nfrequency = 997\n").unwrap();
-    let agent = Agent::run(&["--config", config.to_str().unwrap(), "--interval", "2s"]);
+    let pids = [&often, &seldom].map(|workload| workload.pid().to_string());
+    let config = config.to_str().unwrap();
+    let agent = Agent::run(&["--config", config, "--interval", "2s", "--pid", &pids[0], "--pid", &pids[1]]);
     often.go_on();
     seldom.go_on();
     let clocks = [often.wait(), seldom.wait()];
