@@ -1,6 +1,6 @@
 //! Counters, as the stages bump them.
 
-#[path = "../../../profiler-agent/src/telemetry/ledger.rs"]
+#[path = "../../../profiler-agent/src/telemetry/ledger/mod.rs"]
 pub mod ledger;
 #[path = "../../../profiler-agent/src/telemetry/lose.rs"]
 pub mod lose;
