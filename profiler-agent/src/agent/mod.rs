@@ -94,9 +94,10 @@ fn start(config: RunConfig, kallsyms: Option<File>, reread: Reread<'_>) -> anyho
     });
     let session = session(&config, &shared, &destination)?;
     tracing::info!(frequency_hz = config.sample.frequency, "sampling every CPU");
-    if keeper.is_some() {
-        let gap_s = shared.metrics.get(Metric::GapSeconds, "") + started.elapsed().as_secs_f64();
-        shared.metrics.set(Metric::GapSeconds, "", gap_s);
+    let gap_s = shared.metrics.get(Metric::GapSeconds, "");
+    if gap_s > 0.0 {
+        // Since an earlier agent ended; what it takes to start belongs to that.
+        shared.metrics.set(Metric::GapSeconds, "", gap_s + started.elapsed().as_secs_f64());
     }
     let page = page_state::page_state(&config, &shared, exporter.as_ref(), canary, token);
     drop(entered);
