@@ -3,6 +3,8 @@
 //! Invariant: nothing is done twice, nothing half done is left behind under its final name.
 
 pub(crate) mod bpf;
+pub(crate) mod cargo_deb;
+pub(crate) mod cross;
 pub(crate) mod debian;
 pub(crate) mod deny;
 pub(crate) mod fuzz;
