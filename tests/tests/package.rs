@@ -54,7 +54,7 @@ fn debian_packages_have_the_agent_its_unit_and_its_configuration() {
         assert_eq!((field("Package").trim(), field("Version").trim()), ("profiler-agent", "0.1.0-1"));
         assert_eq!((field("Architecture").trim(), field("Depends").trim()), (architecture, ""));
         let read = |path: &str| std::fs::read_to_string(at(path)).unwrap();
-        assert_eq!(read("DEBIAN/conffiles").trim(), "/etc/profiler-agent/config.toml");
+        assert_eq!(read("DEBIAN/conffiles").trim(), "/etc/profiler/profiler.toml");
         assert!(read("usr/share/doc/profiler-agent/copyright").starts_with("Format: https://www.debian.org/doc/"));
         for (script, what) in [("postinst", "deb-systemd-invoke"), ("postrm", "daemon-reload"), ("prerm", "stop")] {
             assert!(read(&format!("DEBIAN/{script}")).contains(what), "{script}");
@@ -67,7 +67,7 @@ fn debian_packages_have_the_agent_its_unit_and_its_configuration() {
 fn the_configuration_of_the_package_is_valid() {
     let root = unpacked(of_host());
     let agent = root.path().join("usr/bin/profiler-agent");
-    said(Command::new(agent).args(["config", "check"]).arg(root.path().join("etc/profiler-agent/config.toml")));
+    said(Command::new(agent).args(["config", "check"]).arg(root.path().join("etc/profiler/profiler.toml")));
 }
 
 #[test]
@@ -85,6 +85,7 @@ fn archives_have_the_same_program() {
             "config.toml",
             "profiler-agent",
             "profiler-agent.service",
+            "profiler.toml",
         ];
         assert_eq!(content.lines().collect::<Vec<_>>(), files.map(|file| format!("{name}/{file}")));
         let root = unpacked(architecture);
@@ -112,40 +113,58 @@ fn systemd_finds_no_fault_in_the_unit() {
     assert!(judged.contains("Overall exposure level"), "{judged}");
 }
 
-/// Settings of the unit's `[Service]`, the last of each name.
-fn setting(unit: &str, name: &str) -> Option<String> {
+/// Words of a setting of the unit, all lines of it together.
+fn setting(unit: &str, name: &str) -> Vec<String> {
     let value = |line: &str| line.strip_prefix(name)?.strip_prefix('=').map(str::to_owned);
-    unit.lines().filter_map(value).next_back()
+    let lines: Vec<String> = unit.lines().filter_map(value).collect();
+    lines.iter().flat_map(|line| line.split_whitespace()).map(str::to_owned).collect()
 }
 
-/// Mounts and capabilities are made as systemd makes them of these settings.
+/// Capabilities as `setpriv` takes them.
+fn capabilities(unit: &str, name: &str) -> String {
+    let words = setting(unit, name);
+    let names: Vec<String> = words.iter().map(|word| word.trim_start_matches("CAP_").to_lowercase()).collect();
+    assert!(names.contains(&"syslog".to_owned()), "{names:?}");
+    format!("-all,+{}", names.join(",+"))
+}
+
+/// Mounts as systemd makes them of `ProtectSystem=strict`, `ReadOnlyPaths=` and `InaccessiblePaths=`.
+fn mounts(unit: &str) -> String {
+    assert_eq!(setting(unit, "ProtectSystem"), ["strict"]);
+    let read_only = setting(unit, "ReadOnlyPaths").join(" ");
+    let hidden: Vec<String> =
+        setting(unit, "InaccessiblePaths").iter().map(|path| path.trim_start_matches('-').to_owned()).collect();
+    format!(
+        "empty=$(mktemp); chmod 0 $empty
+        for path in {}; do test ! -e $path || mount --bind $empty $path; done
+        for path in / {read_only}; do mount --bind $path $path; mount --options remount,bind,ro $path; done
+        exec \"$@\"",
+        hidden.join(" ")
+    )
+}
+
+/// systemd itself does not run everywhere: capabilities, user and mounts are made here as it makes them of the unit.
 #[test]
 fn kernel_functions_have_names_under_the_settings_of_the_unit() {
     let root = unpacked(of_host());
     let unit = std::fs::read_to_string(unit(root.path())).unwrap();
-    let capabilities = setting(&unit, "CapabilityBoundingSet").expect("the unit bounds capabilities");
-    let kept: Vec<String> =
-        capabilities.split(' ').map(|name| name.trim_start_matches("CAP_").to_lowercase()).collect();
-    let kept = format!("-all,+{}", kept.join(",+"));
-    assert_eq!(
-        setting(&unit, "ProtectKernelLogs").unwrap_or_else(|| "no".to_owned()),
-        "no",
-        "it takes CAP_SYSLOG away"
-    );
-    let read_only = "
-        mount --make-rprivate /
-        for tree in / /sys /proc/sys; do mount --bind --options remount,ro,bind $tree $tree 2>/dev/null || {
-            mount --bind $tree $tree; mount --options remount,bind,ro $tree; }; done
-        exec \"$@\"";
     let running = Running::spawn(Command::new("dd").args(["if=/dev/zero", "of=/dev/null", "bs=1M"]));
-    let program = root.path().join("usr/bin/profiler-agent");
+    // Where any user may look.
+    let program = std::env::temp_dir().join(format!("profiler-agent-{}", std::process::id()));
+    std::fs::copy(root.path().join("usr/bin/profiler-agent"), &program).unwrap();
     let mut command = Command::new("unshare");
-    command.args(["--mount", "sh", "-ec", read_only, "sh", "setpriv", "--no-new-privs"]);
-    command.args(["bounding-set", "inh-caps"].map(|set| format!("--{set}={kept}")));
-    command.arg(program).args(["run", "--frequency", "99", "--interval", "1s", "--pid", &running.pid().to_string()]);
+    command.args(["--mount", "sh", "-ec", &mounts(&unit), "sh", "setpriv", "--no-new-privs"]);
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+    command.arg(format!("--bounding-set={}", capabilities(&unit, "CapabilityBoundingSet")));
+    command.args(["inh", "ambient"].map(|set| format!("--{set}-caps={}", capabilities(&unit, "AmbientCapabilities"))));
+    command.arg(&program).args(["run", "--frequency", "99", "--interval", "1s", "--pid", &running.pid().to_string()]);
     let agent = Agent::start(&mut command);
     wait_for_function(&agent, "dd", |function| function.name.ends_with("sys_read"));
     let found = functions(&agent, "dd", "now-1h");
+    std::fs::remove_file(program).unwrap();
     let in_kernel: Vec<_> = found.iter().filter(|function| function.kind == "kernel").collect();
     assert!(!in_kernel.is_empty() && in_kernel.iter().all(|function| is_named(&function.name)), "{found:#?}");
+    for masking in ["ProtectKernelLogs", "ProtectKernelTunables", "ProcSubset"] {
+        assert_eq!(setting(&unit, masking), [""; 0], "it would take names or processes away");
+    }
 }

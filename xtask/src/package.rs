@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 /// Files of the tree that go into the archive beside the program, and their names there.
 const FILES: &[(&str, &str)] = &[
     ("README.md", "README.md"),
-    ("deploy/profiler.toml", "config.toml"),
+    ("deploy/profiler.toml", "profiler.toml"),
     ("deploy/systemd/profiler-agent.service", "profiler-agent.service"),
 ];
 

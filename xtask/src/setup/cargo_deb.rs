@@ -7,7 +7,7 @@ use anyhow::Result;
 use std::path::PathBuf;
 
 /// Version of cargo-deb.
-const VERSION: &str = "3.7.0";
+const VERSION: &str = "3.8.0";
 /// Programs, and the Debian packages that have them.
 const PROGRAMS: &[(&str, &str)] = &[("xz", "xz-utils")];
 

@@ -53,7 +53,7 @@ impl Compiler {
 
     /// As GNU names what runs on the architecture.
     fn prefix(&self) -> String {
-        format!("{}-linux-gnu", self.architecture.name().replace('_', "-"))
+        format!("{}-linux-gnu", self.architecture.name())
     }
 
     /// The Rust compiler, which knows the standard library of its host alone.
@@ -87,10 +87,12 @@ impl Compiler {
     }
 
     fn unpack_gcc(&self, root: &Path) -> Result<()> {
-        let gcc = format!("gcc-{}", self.prefix());
+        // Names of packages have no underscore.
+        let prefix = self.prefix().replace('_', "-");
+        let gcc = format!("gcc-{prefix}");
         let headers = format!("libc6-dev-{}-cross", self.architecture.of_debian());
         let mut apt = command("apt-cache", ["depends", "--recurse", "--important", &gcc, &headers]);
-        let of_target = [self.prefix(), format!("-{}-cross", self.architecture.of_debian())];
+        let of_target = [prefix, format!("-{}-cross", self.architecture.of_debian())];
         let text = output(apt.env("LC_ALL", "C"))?;
         let packages: Vec<String> = text
             .lines()
