@@ -100,7 +100,7 @@ fn environment(long: bool, filter: Option<&str>, report: &mut Report) -> Result<
 }
 
 /// Files of tests/tests that need the image or the packages.
-const OF_SHIPPED: &[&str] = &["image", "package", "sbom"];
+const OF_SHIPPED: &[&str] = &["image", "package", "reproducible", "sbom"];
 
 /// Whether a filter chooses one of their tests.
 fn looks_at_shipped(filter: Option<&str>) -> Result<bool> {

@@ -52,7 +52,8 @@ fn package() -> Result<Value> {
 
 fn git(args: &[&str]) -> Command {
     let mut git = command("git", args);
-    git.current_dir(places::workspace());
+    // Looking must not write the index.
+    git.current_dir(places::workspace()).env("GIT_OPTIONAL_LOCKS", "0");
     git
 }
 
