@@ -174,9 +174,18 @@ while True:
     server.sendto(query[:2] + b'\\x81\\x80\\0\\1\\0' + bytes([is_a]) + b'\\0\\0\\0\\0' + query[12:end] + answer, client)
 ";
 
+/// On a host glibc would load what `/etc/nsswitch.conf` names, and the host's own glibc with it; a static program that does
+/// crashes. This one does whatever it is loaded into.
 #[test]
 fn names_are_looked_up_without_shared_libraries() {
     let root = unpacked();
+    let libraries = root.path().join("usr/lib");
+    std::fs::create_dir(&libraries).unwrap();
+    let source = root.path().join("tmp/broken.c");
+    std::fs::write(&source, "__attribute__((constructor)) static void loaded(void) { __builtin_trap(); }\n").unwrap();
+    let mut gcc = Command::new("gcc");
+    run(gcc.args(["-shared", "-nostdlib", "-fPIC", "-o"]).arg(libraries.join("libnss_broken.so.2")).arg(source));
+    std::fs::write(root.path().join("etc/nsswitch.conf"), "hosts: broken files dns\n").unwrap();
     std::fs::write(root.path().join("etc/resolv.conf"), "nameserver 127.0.0.1\n").unwrap();
     std::fs::write(root.path().join("etc/hosts"), "127.0.0.2 known\n").unwrap();
     std::fs::write(root.path().join("tmp/name_server.py"), NAME_SERVER).unwrap();
