@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     bpf::bound_heap();
+    bpf::bound_names();
     let code = verbs::execute(Cli::parse().verb).unwrap_or_else(|failure| {
         eprintln!("profiler-agent: {failure}");
         failure.code

@@ -8,6 +8,7 @@ pub mod chain;
 pub mod go;
 pub mod hostile;
 pub mod ledger;
+pub mod oci;
 pub mod page_api;
 pub mod proxy;
 pub mod pyroscope;

@@ -6,11 +6,14 @@ mod bench;
 mod bpf;
 mod build;
 mod fuzz;
+mod image;
 mod lint;
+mod package;
 mod places;
 mod run;
 mod setup;
 mod shell;
+mod static_agent;
 mod test;
 mod verify;
 mod vm;
@@ -45,6 +48,10 @@ enum Verb {
     Vm(vm::Args),
     /// Feed every reader of foreign bytes with wrong ones
     Fuzz(fuzz::Args),
+    /// Make the container image of the agent, without a container daemon
+    Image(image::Args),
+    /// Make the Debian package and the tar archive of the agent
+    Package(package::Args),
     /// Measure
     Bench(bench::Args),
 }
@@ -60,6 +67,8 @@ fn main() -> ExitCode {
         Verb::Verify => verify::verify(None),
         Verb::Vm(args) => vm::vm(&args),
         Verb::Fuzz(args) => fuzz::fuzz(&args),
+        Verb::Image(args) => image::image(&args),
+        Verb::Package(args) => package::package(&args),
         Verb::Bench(args) => bench::bench(&args),
     };
     match result {

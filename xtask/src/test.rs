@@ -2,7 +2,7 @@
 //!
 //! Ends with `N passed, N failed` over all parts, alone on its line.
 
-use crate::{bpf, build, fuzz, lint, places, setup, shell, verify, vm};
+use crate::{bpf, build, fuzz, image, lint, package, places, setup, shell, verify, vm};
 use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
@@ -32,6 +32,8 @@ struct Environment {
     path: OsString,
     agent: PathBuf,
     losing_agent: PathBuf,
+    /// Variables that say where what is shipped lies, if a test is chosen that looks at it.
+    shipped: Vec<(&'static str, PathBuf)>,
     long: bool,
 }
 
@@ -44,7 +46,7 @@ pub(crate) fn test(args: &Args) -> Result<()> {
     let mut report = Report::default();
     match args.filter.as_deref() {
         None => {
-            let environment = environment(args.long, &mut report)?;
+            let environment = environment(args.long, None, &mut report)?;
             for part in PARTS {
                 report.check(part.0, || part.1(args.long));
             }
@@ -80,20 +82,41 @@ fn filtered(filter: &str, long: bool, report: &mut Report) -> Result<()> {
     if !is_file {
         report.part("unit", || unit(Some(filter)));
     }
-    let environment = environment(long, report)?;
+    let environment = environment(long, Some(filter), report)?;
     report.part("integration", || integration(&environment, Some(filter)));
     Ok(())
 }
 
 /// Installs and builds what the integration tests need.
-fn environment(long: bool, report: &mut Report) -> Result<Environment> {
+fn environment(long: bool, filter: Option<&str>, report: &mut Report) -> Result<Environment> {
     let path = report.time("setup", || setup::go::path_with(&setup::test(long)?))?;
     let (agent, losing_agent) = report.time("build", || Ok((build::agent(true)?, build::lossy_agent()?)))?;
     report.time("pyroscope", || {
         let mut cargo = shell::cargo(["run", "--quiet", "--locked", "--package", "profiler-tests"]);
         shell::run(cargo.args(["--bin", "build-pyroscope"]).env("PATH", &path).env("PROFILER_CACHE", places::cache()?))
     })?;
-    Ok(Environment { path, agent, losing_agent, long })
+    let shipped = if looks_at_shipped(filter)? { report.time("ship", ship)? } else { Vec::new() };
+    Ok(Environment { path, agent, losing_agent, shipped, long })
+}
+
+/// Files of tests/tests that need the image or the packages.
+const OF_SHIPPED: &[&str] = &["image", "package", "reproducible", "sbom"];
+
+/// Whether a filter chooses one of their tests.
+fn looks_at_shipped(filter: Option<&str>) -> Result<bool> {
+    let Some(filter) = filter else { return Ok(true) };
+    for name in OF_SHIPPED {
+        let text = std::fs::read_to_string(places::workspace().join(format!("tests/tests/{name}.rs")))?;
+        if *name == filter || text.contains(filter) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Makes the image and the packages.
+fn ship() -> Result<Vec<(&'static str, PathBuf)>> {
+    Ok(vec![("PROFILER_IMAGE", image::of_tests()?), ("PROFILER_PACKAGE", package::of_tests()?)])
 }
 
 fn unit(filter: Option<&str>) -> Result<Tally> {
@@ -110,6 +133,7 @@ fn integration(environment: &Environment, filter: Option<&str>) -> Result<Tally>
     cargo.args(["--", "--test-threads=1"]).args(filter.filter(|_| file.is_none()));
     cargo.env("PATH", &environment.path).env("PROFILER_AGENT", &environment.agent);
     cargo.env("PROFILER_AGENT_LOSE", &environment.losing_agent).env("PROFILER_CACHE", places::cache()?);
+    cargo.envs(environment.shipped.iter().map(|(name, path)| (name, path)));
     if environment.long {
         cargo.arg("--include-ignored");
     }

@@ -3,12 +3,15 @@
 //! Invariant: nothing is done twice, nothing half done is left behind under its final name.
 
 pub(crate) mod bpf;
+pub(crate) mod cargo_deb;
+pub(crate) mod cross;
 pub(crate) mod debian;
 pub(crate) mod deny;
 pub(crate) mod fuzz;
 pub(crate) mod go;
 
 use crate::shell::step;
+use crate::vm::Architecture;
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 
@@ -29,6 +32,8 @@ enum Part {
     Fuzz,
     /// cargo-deny
     Lint,
+    /// cargo-deb, and compilers for both architectures
+    Package,
 }
 
 /// Programs that tests start, and the Debian packages that have them.
@@ -61,13 +66,27 @@ const LONG_TEST_PROGRAMS: &[(&str, &str)] =
 
 /// The verb.
 pub(crate) fn setup(args: &Args) -> Result<()> {
-    let parts: &[Part] =
-        args.part.as_ref().map_or(&[Part::Bpf, Part::Test, Part::Fuzz, Part::Lint], std::slice::from_ref);
+    let parts: &[Part] = args
+        .part
+        .as_ref()
+        .map_or(&[Part::Bpf, Part::Test, Part::Fuzz, Part::Lint, Part::Package], std::slice::from_ref);
     for part in parts {
         match part {
             Part::Bpf => step(&format!("BPF tool chain: {}", bpf::install()?.describe()?)),
             Part::Fuzz => step(&format!("cargo-fuzz: {}", fuzz::install()?.display())),
             Part::Lint => step(&format!("cargo-deny: {}", deny::install()?.display())),
+            Part::Package => {
+                step(&format!("cargo-deb: {}", cargo_deb::install()?.display()));
+                for architecture in [Architecture::X86_64, Architecture::Aarch64] {
+                    let compiler = cross::Compiler::install(architecture)?;
+                    step(&format!(
+                        "{}: Rust {}, {}",
+                        compiler.triple(),
+                        compiler.rust_version()?,
+                        compiler.tool("gcc").display()
+                    ));
+                }
+            }
             Part::Test => step(&format!("programs of the tests are there; {}", go::describe(&test(true)?)?)),
         }
     }

@@ -1,20 +1,17 @@
 //! What the guests run: the agent and the workload, for this host's architecture and for the other one.
 //!
-//! For its own architecture the agent of every other test goes in, with its shared libraries. For the other one it is
-//! linked statically, by Debian's cross compiler and the standard library of Debian's Rust, unpacked into the cache.
+//! For its own architecture the agent of every other test goes in, with its shared libraries. For the other one the static
+//! one of the container image does.
 
 use super::archive::Archive;
 use super::kernels::Architecture;
-use crate::setup::{bpf, debian};
-use crate::shell::{command, output, run, step};
-use crate::{build, places, shell};
+use crate::setup::cross::Compiler;
+use crate::shell::{command, output, run};
+use crate::{build, places, static_agent};
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
-/// Debian's package of the standard library's compiled form.
-const LIBRARY: &str = "libstd-rust-web-dev";
 /// Without frame pointers: its callers are found by unwind tables alone. On aarch64 return addresses are signed.
 const WORKLOAD_FLAGS: &[&str] = &["-O2", "-fomit-frame-pointer", "-fno-optimize-sibling-calls", "-static"];
 
@@ -38,9 +35,8 @@ pub(crate) fn programs(architecture: Architecture) -> Result<Programs> {
         compile_workload(architecture, Path::new("gcc"), &workload)?;
         return Ok(Programs { libraries: libraries(&agent)?, agent, workload, busybox });
     }
-    let cross = Cross::install(architecture, &folder)?;
-    compile_workload(architecture, &cross.tool("gcc"), &workload)?;
-    Ok(Programs { agent: cross.build_agent()?, libraries: Vec::new(), workload, busybox })
+    compile_workload(architecture, &Compiler::install(architecture)?.tool("gcc"), &workload)?;
+    Ok(Programs { agent: static_agent::of(architecture)?, libraries: Vec::new(), workload, busybox })
 }
 
 fn busybox(architecture: Architecture, folder: &Path) -> Result<PathBuf> {
@@ -68,89 +64,4 @@ fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
     let text = output(&mut command("ldd", [program]))?;
     let path = |line: &str| line.split_whitespace().find(|word| word.starts_with('/')).map(PathBuf::from);
     Ok(text.lines().filter_map(path).collect())
-}
-
-/// Compilers for the other architecture.
-struct Cross {
-    architecture: Architecture,
-    folder: PathBuf,
-    rustc: PathBuf,
-}
-
-impl Cross {
-    /// Unpacks them unless they are there.
-    fn install(architecture: Architecture, folder: &Path) -> Result<Self> {
-        let chain = bpf::compiler()?;
-        let version = debian::candidate(LIBRARY)?;
-        let name = version.replace(|c: char| !c.is_ascii_alphanumeric() && c != '.' && c != '-', "_");
-        let folder = folder.join(format!("cross-{}-{name}", architecture.name()));
-        let cross = Self { architecture, folder, rustc: chain.rustc() };
-        places::fill(&cross.folder.join("gcc"), |root| cross.unpack_gcc(root))?;
-        places::fill(&cross.folder.join("std"), |root| cross.unpack_library(root, &version))?;
-        cross.write_tools()?;
-        Ok(cross)
-    }
-
-    /// As GNU names what runs on the architecture.
-    fn prefix(&self) -> String {
-        format!("{}-linux-gnu", self.architecture.name().replace('_', "-"))
-    }
-
-    fn unpack_gcc(&self, root: &Path) -> Result<()> {
-        let gcc = format!("gcc-{}", self.prefix());
-        let headers = format!("libc6-dev-{}-cross", self.architecture.of_debian());
-        let mut apt = command("apt-cache", ["depends", "--recurse", "--important", &gcc, &headers]);
-        let of_target = [self.prefix(), format!("-{}-cross", self.architecture.of_debian())];
-        let text = output(apt.env("LC_ALL", "C"))?;
-        let packages: Vec<String> = text
-            .lines()
-            .filter(|line| of_target.iter().any(|part| line.contains(part)) && !line.starts_with([' ', '<']))
-            .map(str::to_owned)
-            .collect();
-        step(&format!("fetching the C compiler for {} (about 36 MB)", self.architecture.name()));
-        let downloads = root.with_extension("downloads");
-        debian::unpack(&packages, &downloads, root)?;
-        Ok(fs::remove_dir_all(downloads)?)
-    }
-
-    fn unpack_library(&self, root: &Path, version: &str) -> Result<()> {
-        step(&format!("fetching Rust's standard library for {} (about 34 MB)", self.architecture.name()));
-        let archive = Archive::of_host(self.architecture.of_debian())?;
-        archive.unpack(&[&format!("{LIBRARY}={version}")], root)
-    }
-
-    /// `gcc` or `ar`, as a script that finds its libraries.
-    fn tool(&self, name: &str) -> PathBuf {
-        self.folder.join("bin").join(name)
-    }
-
-    fn write_tools(&self) -> Result<()> {
-        let root = self.folder.join("gcc/usr");
-        let libraries = root.join(format!("lib/{}-linux-gnu", std::env::consts::ARCH));
-        for name in ["gcc", "ar"] {
-            let program = root.join(format!("bin/{}-{name}", self.prefix()));
-            debian::write_script(&self.tool(name), &program, &libraries)?;
-        }
-        Ok(())
-    }
-
-    /// The agent as a static program.
-    fn build_agent(&self) -> Result<PathBuf> {
-        step(&format!("building the agent for {}", self.architecture.name()));
-        let started = Instant::now();
-        let triple = format!("{}-unknown-linux-gnu", self.architecture.name());
-        let (upper, lower) = (triple.to_uppercase().replace('-', "_"), triple.replace('-', "_"));
-        let target = self.folder.join("target");
-        let library = self.folder.join("std/usr");
-        let mut cargo = shell::cargo(["build", "--locked", "--profile", "guest", "--package", "profiler-agent"]);
-        cargo.args(["--target", &triple, "--target-dir"]).arg(&target);
-        cargo.env("RUSTC", &self.rustc).env("RUSTC_WRAPPER", "").env("RUSTC_WORKSPACE_WRAPPER", "");
-        cargo.env(format!("CARGO_TARGET_{upper}_LINKER"), self.tool("gcc"));
-        cargo.env(format!("CC_{lower}"), self.tool("gcc"));
-        cargo.env(format!("AR_{lower}"), self.tool("ar"));
-        let flags = format!("-Ctarget-feature=+crt-static\x1f--sysroot={}", library.display());
-        run(cargo.env("CARGO_ENCODED_RUSTFLAGS", flags))?;
-        println!("agent for {}: built in {:.0} s", self.architecture.name(), started.elapsed().as_secs_f64());
-        Ok(target.join(triple).join("guest/profiler-agent"))
-    }
 }

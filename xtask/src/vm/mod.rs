@@ -13,11 +13,14 @@ mod machine;
 mod power;
 mod verdict;
 
+pub(crate) use archive::Archive;
+pub(crate) use kernels::Architecture;
+
 use crate::{places, shell, verify};
 use agents::Programs;
 use anyhow::{Result, bail, ensure};
 use initramfs::Initramfs;
-use kernels::{Architecture, Kernel};
+use kernels::Kernel;
 use machine::Boot;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
