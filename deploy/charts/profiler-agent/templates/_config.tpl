@@ -58,7 +58,9 @@
 {{- include "profiler-agent.setting" (list "annotation-prefix" $a.kubernetes.annotationPrefix) }}
 {{- include "profiler-agent.setting" (list "label-preset" $a.kubernetes.labelPreset) }}
 {{- include "profiler-agent.setting" (list "default-enabled" $a.kubernetes.defaultEnabled) }}
-{{- include "profiler-agent.setting" (list "kubelet-fallback" $a.kubernetes.kubeletFallback) }}
+{{- if $a.kubernetes.kubeletFallback }}{{ include "profiler-agent.setting" (list "kubelet-fallback" true) }}{{ end }}
+{{- include "profiler-agent.setting" (list "pod-label" $a.kubernetes.podLabels) }}
+{{- include "profiler-agent.setting" (list "pod-annotation" $a.kubernetes.podAnnotations) }}
 {{- include "profiler-agent.setting" (list "listen" (printf "%s:%d" .Values.page.address (int64 .Values.page.port))) }}
 {{- include "profiler-agent.setting" (list "metrics-open" .Values.metrics.open) }}
 {{- include "profiler-agent.setting" (list "allowed-host" .Values.page.allowedHosts) }}

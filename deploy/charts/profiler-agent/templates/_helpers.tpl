@@ -83,7 +83,7 @@ app.kubernetes.io/part-of: profiler
 {{- range concat .Values.global.imagePullSecrets .Values.imagePullSecrets }}
 {{- $names = append $names (kindIs "map" . | ternary (get (kindIs "map" . | ternary . dict) "name") .) }}
 {{- end }}
-{{- with uniq $names }}
+{{- with uniq $names -}}
 imagePullSecrets:
 {{- range . }}
   - name: {{ . }}
