@@ -35,14 +35,17 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: collector
 {{- end }}
 
+{{- /* Of every object, besides its name. */}}
 {{- define "profiler-agent.commonLabels" -}}
+{{- $own := include "profiler-agent.ownLabels" . | fromYaml }}
+{{- toYaml (merge $own .Values.commonLabels) }}
+{{- end }}
+
+{{- define "profiler-agent.ownLabels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 app.kubernetes.io/part-of: profiler
-{{- with .Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
 {{- end }}
 
 {{- define "profiler-agent.labels" -}}
@@ -53,6 +56,11 @@ app.kubernetes.io/part-of: profiler
 {{- define "profiler-agent.collectorLabels" -}}
 {{ include "profiler-agent.collectorSelectorLabels" . }}
 {{ include "profiler-agent.commonLabels" . }}
+{{- end }}
+
+{{- /* list labels more: as one, the latter before the former. */}}
+{{- define "profiler-agent.labelsWith" -}}
+{{- toYaml (merge (dict) (index . 1) (index . 0 | fromYaml)) }}
 {{- end }}
 
 {{- define "profiler-agent.serviceAccountName" -}}
