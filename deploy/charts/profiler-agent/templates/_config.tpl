@@ -22,7 +22,7 @@
 {{- /* The file that the agent reads. */}}
 {{- define "profiler-agent.config" -}}
 {{- $a := .Values.agent -}}
-{{- $keys := include "profiler-agent.credentialKeys" . | fromJsonArray -}}
+{{- $collector := eq .Values.via "collector" -}}
 # `profiler-agent config show --config FILE` in the pod says what counts and why.
 {{- include "profiler-agent.setting" (list "frequency" $a.frequency) }}
 {{- include "profiler-agent.setting" (list "event" $a.event) }}
@@ -32,17 +32,19 @@
 {{- include "profiler-agent.setting" (list "memory-budget" $a.memoryBudget) }}
 {{- with include "profiler-agent.endpoints" . | fromJsonArray }}
 {{- include "profiler-agent.setting" (list "endpoint" .) }}
-{{- include "profiler-agent.setting" (list "protocol" $a.protocol) }}
+{{- include "profiler-agent.setting" (list "protocol" (ternary "grpc" $a.protocol $collector)) }}
 {{- end }}
 {{- include "profiler-agent.setting" (list "interval" $a.interval) }}
 {{- include "profiler-agent.setting" (list "tenant" $a.tenant) }}
 {{- include "profiler-agent.setting" (list "header" $a.headers) }}
+{{- if not $collector }}
 {{- include "profiler-agent.setting" (list "tls-server-name" $a.tlsServerName) }}
 {{- include "profiler-agent.setting" (list "basic-auth-user" $a.basicAuthUser) }}
+{{- end }}
 {{- include "profiler-agent.setting" (list "canary-url" $a.canary.url) }}
 {{- include "profiler-agent.setting" (list "canary-tenant" $a.canary.tenant) }}
 {{- include "profiler-agent.setting" (list "canary-basic-auth-user" $a.canary.basicAuthUser) }}
-{{- range $keys }}
+{{- range include "profiler-agent.agentKeys" . | fromJsonArray }}
 {{- include "profiler-agent.setting" (list (get (include "profiler-agent.credentialSettings" $ | fromJson) .) (printf "/etc/profiler/credentials/%s" .)) }}
 {{- end }}
 {{- if ne .Values.spool.type "none" }}
@@ -98,9 +100,7 @@
 {{- with .Values.agent.canary.url }}{{ $urls = append $urls . }}{{ end }}
 {{- $ports := .Values.networkPolicy.extraEndpointPorts }}
 {{- range $url := $urls }}
-{{- $authority := regexReplaceAll "^https?://([^/]*).*$" $url "${1}" }}
-{{- $port := regexFind ":[0-9]+$" $authority | trimPrefix ":" }}
-{{- $ports = append $ports (int64 (default (hasPrefix "https:" $url | ternary 443 80) $port)) }}
+{{- $ports = append $ports (include "profiler-agent.authority" $url | regexFind "[0-9]+$") }}
 {{- end }}
 {{- $seen := list }}
 {{- range $ports }}{{ $seen = append $seen (int64 .) }}{{ end }}

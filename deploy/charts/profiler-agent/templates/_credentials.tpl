@@ -10,6 +10,15 @@
 {{- toJson (sortAlpha $keys) }}
 {{- end }}
 
+{{- /* Those of them that the agents use: what is for the server is the collector's where there is one. */}}
+{{- define "profiler-agent.agentKeys" -}}
+{{- $keys := include "profiler-agent.credentialKeys" . | fromJsonArray }}
+{{- if eq .Values.via "collector" }}
+{{- $keys = without $keys "bearer-token" "basic-auth-password" "tls.crt" "tls.key" }}
+{{- end }}
+{{- toJson $keys }}
+{{- end }}
+
 {{- define "profiler-agent.credentialsName" -}}
 {{- if eq .Values.credentials.source "existing" }}
 {{- .Values.credentials.existing.name }}
@@ -42,6 +51,18 @@
 {{- end }}
 {{- if ne (has "tls.crt" $keys) (has "tls.key" $keys) }}
 {{- fail "credentials has one of tls.crt and tls.key; give both or neither" }}
+{{- end }}
+{{- if eq .Values.via "collector" }}
+{{- $servers := include "profiler-agent.servers" . | fromJsonArray }}
+{{- if not $servers }}
+{{- fail "via is \"collector\", but agent.endpoints is empty; give the server that the collector sends to" }}
+{{- end }}
+{{- if has "headers" $keys }}
+{{- fail "via is \"collector\", which cannot read the key headers of credentials; use collector.extraConfig" }}
+{{- end }}
+{{- if and (has "bearer-token" $keys) (hasPrefix "http:" (first $servers)) }}
+{{- fail "via is \"collector\", which sends a bearer-token over https alone; agent.endpoints begins with http" }}
+{{- end }}
 {{- end }}
 {{- if and .Values.agent.canary.url (not (include "profiler-agent.endpoints" . | fromJsonArray)) }}
 {{- fail "agent.canary.url without agent.endpoints; give that, too" }}

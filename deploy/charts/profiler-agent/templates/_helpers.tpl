@@ -99,11 +99,27 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
-{{- /* Endpoints as JSON: those that were given, or the collector. */}}
-{{- define "profiler-agent.endpoints" -}}
-{{- $endpoints := .Values.agent.endpoints }}
-{{- if and (not $endpoints) .Values.collector.enabled }}
-{{- $endpoints = list (printf "http://%s-collector.%s.svc:4317" (include "profiler-agent.fullname" .) (include "profiler-agent.namespace" .)) }}
+{{- /* Servers as JSON, wherever profiles pass. */}}
+{{- define "profiler-agent.servers" -}}
+{{- $servers := list }}
+{{- range .Values.agent.endpoints }}{{ $servers = append $servers (tpl . $) }}{{ end }}
+{{- toJson $servers }}
 {{- end }}
-{{- toJson $endpoints }}
+
+{{- /* Where agents send to, as JSON. */}}
+{{- define "profiler-agent.endpoints" -}}
+{{- if eq .Values.via "collector" }}
+{{- list (printf "http://%s.%s.svc:4317" (include "profiler-agent.collectorName" .) (include "profiler-agent.namespace" .)) | toJson }}
+{{- else }}
+{{- include "profiler-agent.servers" . }}
+{{- end }}
+{{- end }}
+
+{{- /* host:port of a URL. */}}
+{{- define "profiler-agent.authority" -}}
+{{- $authority := regexReplaceAll "^https?://([^/]*).*$" . "${1}" }}
+{{- if not (regexMatch ":[0-9]+$" $authority) }}
+{{- $authority = printf "%s:%s" $authority (hasPrefix "https:" . | ternary "443" "80") }}
+{{- end }}
+{{- $authority }}
 {{- end }}

@@ -4,10 +4,26 @@
 
 {{- /* OTLP in, OTLP over gRPC out. No batching: the agents' windows are batches. */}}
 {{- define "profiler-agent.collectorConfig" -}}
+{{- include "profiler-agent.check" . -}}
 {{- $c := .Values.collector -}}
+{{- $a := .Values.agent -}}
+{{- $keys := include "profiler-agent.credentialKeys" . | fromJsonArray -}}
+{{- $server := include "profiler-agent.servers" . | fromJsonArray | first -}}
+{{- $headers := merge (dict) $a.headers -}}
+{{- with $a.tenant }}{{ $_ := set $headers "X-Scope-OrgID" . }}{{ end -}}
+{{- $auth := has "bearer-token" $keys | ternary "bearertokenauth" (has "basic-auth-password" $keys | ternary "basicauth" "") -}}
 extensions:
   health_check:
     endpoint: 0.0.0.0:13133
+  {{- if eq $auth "bearertokenauth" }}
+  bearertokenauth:
+    filename: /etc/credentials/bearer-token
+  {{- else if $auth }}
+  basicauth:
+    client_auth:
+      username: {{ $a.basicAuthUser }}
+      password: ${file:/etc/credentials/basic-auth-password}
+  {{- end }}
 receivers:
   otlp:
     protocols:
@@ -23,12 +39,26 @@ processors:
     spike_limit_percentage: 20
 exporters:
   otlp_grpc:
-    endpoint: {{ $c.endpoint }}
+    endpoint: {{ include "profiler-agent.authority" $server }}
     tls:
-      insecure: {{ not $c.tls }}
-    {{- with $c.headers }}
+      insecure: {{ hasPrefix "http:" $server }}
+      {{- with $a.tlsServerName }}
+      server_name_override: {{ . }}
+      {{- end }}
+      {{- if has "ca.crt" $keys }}
+      ca_file: /etc/credentials/ca.crt
+      {{- end }}
+      {{- if has "tls.crt" $keys }}
+      cert_file: /etc/credentials/tls.crt
+      key_file: /etc/credentials/tls.key
+      {{- end }}
+    {{- with $headers }}
     headers:
       {{- toYaml . | nindent 6 }}
+    {{- end }}
+    {{- with $auth }}
+    auth:
+      authenticator: {{ . }}
     {{- end }}
     retry_on_failure:
       enabled: true
@@ -37,7 +67,7 @@ exporters:
       enabled: true
       queue_size: {{ $c.queueSize }}
 service:
-  extensions: [health_check]
+  extensions: [health_check{{ with $auth }}, {{ . }}{{ end }}]
   pipelines:
     profiles:
       receivers: [otlp]
