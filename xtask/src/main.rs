@@ -5,6 +5,7 @@
 mod bench;
 mod bpf;
 mod build;
+mod deploy;
 mod fuzz;
 mod lint;
 mod places;
@@ -47,6 +48,8 @@ enum Verb {
     Fuzz(fuzz::Args),
     /// Measure
     Bench(bench::Args),
+    /// Write what deploy/ has from one place; check it; render and verify all of it
+    Deploy(deploy::Args),
 }
 
 fn main() -> ExitCode {
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Verb::Vm(args) => vm::vm(&args),
         Verb::Fuzz(args) => fuzz::fuzz(&args),
         Verb::Bench(args) => bench::bench(&args),
+        Verb::Deploy(args) => deploy::deploy(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,6 +7,7 @@ pub(crate) mod debian;
 pub(crate) mod deny;
 pub(crate) mod fuzz;
 pub(crate) mod go;
+pub(crate) mod go_tools;
 
 use crate::shell::step;
 use anyhow::Result;
@@ -29,6 +30,8 @@ enum Part {
     Fuzz,
     /// cargo-deny
     Lint,
+    /// What renders and checks deploy/: helm, kubeconform, promtool, kustomize, Lua
+    Deploy,
 }
 
 /// Programs that tests start, and the Debian packages that have them.
@@ -62,11 +65,16 @@ const LONG_TEST_PROGRAMS: &[(&str, &str)] =
 /// The verb.
 pub(crate) fn setup(args: &Args) -> Result<()> {
     let parts: &[Part] =
-        args.part.as_ref().map_or(&[Part::Bpf, Part::Test, Part::Fuzz, Part::Lint], std::slice::from_ref);
+        args.part.as_ref().map_or(&[Part::Bpf, Part::Test, Part::Fuzz, Part::Lint, Part::Deploy], std::slice::from_ref);
     for part in parts {
         match part {
             Part::Bpf => step(&format!("BPF tool chain: {}", bpf::install()?.describe()?)),
             Part::Fuzz => step(&format!("cargo-fuzz: {}", fuzz::install()?.display())),
+            Part::Deploy => {
+                for tool in go_tools::ALL {
+                    step(&format!("{}", go_tools::install(*tool)?.display()));
+                }
+            }
             Part::Lint => step(&format!("cargo-deny: {}", deny::install()?.display())),
             Part::Test => step(&format!("programs of the tests are there; {}", go::describe(&test(true)?)?)),
         }
