@@ -5,6 +5,7 @@
 mod bench;
 mod bpf;
 mod build;
+mod deploy;
 mod fuzz;
 mod image;
 mod lint;
@@ -54,6 +55,8 @@ enum Verb {
     Package(package::Args),
     /// Measure
     Bench(bench::Args),
+    /// Write what deploy/ has from one place; check it; render and verify all of it
+    Deploy(deploy::Args),
 }
 
 fn main() -> ExitCode {
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         Verb::Image(args) => image::image(&args),
         Verb::Package(args) => package::package(&args),
         Verb::Bench(args) => bench::bench(&args),
+        Verb::Deploy(args) => deploy::deploy(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -9,6 +9,7 @@ pub(crate) mod debian;
 pub(crate) mod deny;
 pub(crate) mod fuzz;
 pub(crate) mod go;
+pub(crate) mod go_tools;
 
 use crate::shell::step;
 use crate::vm::Architecture;
@@ -34,6 +35,8 @@ enum Part {
     Lint,
     /// cargo-deb, and compilers for both architectures
     Package,
+    /// What renders and checks deploy/: helm, kubeconform, promtool, kustomize, Lua
+    Deploy,
 }
 
 /// Programs that tests start, and the Debian packages that have them.
@@ -66,14 +69,17 @@ const LONG_TEST_PROGRAMS: &[(&str, &str)] =
 
 /// The verb.
 pub(crate) fn setup(args: &Args) -> Result<()> {
-    let parts: &[Part] = args
-        .part
-        .as_ref()
-        .map_or(&[Part::Bpf, Part::Test, Part::Fuzz, Part::Lint, Part::Package], std::slice::from_ref);
+    let all = [Part::Bpf, Part::Test, Part::Fuzz, Part::Lint, Part::Package, Part::Deploy];
+    let parts = args.part.as_ref().map_or(&all[..], std::slice::from_ref);
     for part in parts {
         match part {
             Part::Bpf => step(&format!("BPF tool chain: {}", bpf::install()?.describe()?)),
             Part::Fuzz => step(&format!("cargo-fuzz: {}", fuzz::install()?.display())),
+            Part::Deploy => {
+                for tool in go_tools::ALL {
+                    step(&format!("{}", go_tools::install(*tool)?.display()));
+                }
+            }
             Part::Lint => step(&format!("cargo-deny: {}", deny::install()?.display())),
             Part::Package => {
                 step(&format!("cargo-deb: {}", cargo_deb::install()?.display()));
