@@ -150,6 +150,10 @@ fn needs_restart(old: &RunConfig, new: &RunConfig) -> Vec<&'static str> {
         ("endpoint (the first, or none)", old.export.endpoints.is_empty() != new.export.endpoints.is_empty()),
         ("endpoint (another port)", new_ports(old, new)),
         ("canary-url and its credentials", old.canary != new.canary),
+        (
+            "kubernetes, node-name, kubernetes-account, annotation-prefix, default-enabled",
+            old.kubernetes != new.kubernetes,
+        ),
         ("debuginfod", old.debuginfod != new.debuginfod),
         ("spool-dir, spool-max-bytes", old.spool != new.spool),
         ("listen", old.listen != new.listen),
