@@ -59,26 +59,32 @@ impl Container {
 /// The container of a process; none when it is in none.
 #[must_use]
 pub fn parse(cgroup: &str) -> Option<Container> {
-    paths(cgroup).find_map(|path| {
-        let found = container(path);
-        (!found.ids.is_empty() || found.pod_uid.is_some()).then_some(found)
-    })
+    best(cgroup).map(|(_, found)| found)
 }
 
 /// What runs the innermost container, where its cgroup says so.
 #[must_use]
 pub fn runtime(cgroup: &str) -> Option<Runtime> {
-    let runtime = |path: &str| {
-        let mut parts = path.rsplit('/').peekable();
-        while let Some(name) = parts.next() {
-            if let Some(Part { id: Some(_), runtime, .. }) = part::read(name) {
-                let above = parts.peek().copied();
-                return runtime.or_else(|| (above == Some("docker")).then_some(Runtime::Docker));
-            }
+    let mut parts = best(cgroup)?.0.rsplit('/').peekable();
+    while let Some(name) = parts.next() {
+        if let Some(Part { id: Some(_), runtime, .. }) = part::read(name) {
+            return runtime.or_else(|| (parts.peek() == Some(&"docker")).then_some(Runtime::Docker));
         }
-        None
-    };
-    paths(cgroup).find_map(runtime)
+    }
+    None
+}
+
+/// The path that says most: a process need not be in the container's cgroup in every hierarchy.
+fn best(cgroup: &str) -> Option<(&str, Container)> {
+    let mut best: Option<(&str, Container)> = None;
+    let says = |found: &Container| (found.pod_uid.is_some(), found.ids.len());
+    for path in paths(cgroup) {
+        let found = container(path);
+        if says(&found) > best.as_ref().map_or((false, 0), |(_, best)| says(best)) {
+            best = Some((path, found));
+        }
+    }
+    best
 }
 
 /// Paths of `hierarchy:controllers:path`, a line each. A cgroup that was removed is marked.

@@ -44,6 +44,8 @@ fn containers_of_pods_are_found_with_every_driver() {
         // Hybrid: the unified tree has the unit of the runtime only.
         ("9:pids:/kubepods/pod{UID}/{A}\n0::/system.slice/containerd.service", None),
         ("0::/system.slice/containerd.service\n9:pids:/kubepods/pod{UID}/{A}", None),
+        // Only one hierarchy has the pod's container.
+        ("9:pids:/docker/{B}\n8:cpu:/docker/{B}\n0::/kubepods/pod{UID}/{A}", None),
         // containerd without systemd's driver below a kubelet with it.
         ("0::/system.slice/containerd.service/kubepods-besteffort-pod{ESC}.slice:cri-containerd:{A}", Some(Containerd)),
         // Seen from a cgroup namespace.

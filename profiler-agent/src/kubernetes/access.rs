@@ -1,53 +1,13 @@
 //! How the API server is reached: the address that kubelet tells every container, and the service account of the pod.
 
+use super::config::{KubernetesConfig, When};
 use std::path::{Path, PathBuf};
 
-/// Where kubelet mounts the service account.
-pub(crate) const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// What kubelet sets in every container.
 pub(crate) const HOST: &str = "KUBERNETES_SERVICE_HOST";
 const PORT: &str = "KUBERNETES_SERVICE_PORT";
 /// Of the certificate authority and of the token.
 const MAX_FILE_BYTES: u64 = 1 << 20;
-
-/// Whether pods are asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum When {
-    /// Where the agent runs in a pod.
-    #[default]
-    Auto,
-    /// Always.
-    On,
-    /// Never.
-    Off,
-}
-
-/// What is asked of the API server, and as whom.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KubernetesConfig {
-    /// Whether at all.
-    pub when: When,
-    /// The name of this node.
-    pub node_name: Option<String>,
-    /// Folder of `token` and `ca.crt`.
-    pub account: PathBuf,
-    /// Before the `/` of the annotations that say what is sampled.
-    pub annotation_prefix: String,
-    /// Whether pods are sampled that say nothing.
-    pub default_enabled: bool,
-}
-
-impl Default for KubernetesConfig {
-    fn default() -> Self {
-        Self {
-            when: When::default(),
-            node_name: None,
-            account: ACCOUNT.into(),
-            annotation_prefix: "profiler".into(),
-            default_enabled: true,
-        }
-    }
-}
 
 /// The API server as the agent reaches it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,22 +6,26 @@
 //! say, sampling goes on.
 
 mod access;
+mod config;
 mod image;
 mod names;
 mod object;
 mod owner;
 mod pod;
+mod probe;
 mod problem;
 mod store;
 #[cfg(test)]
 mod tests;
 mod watch;
 
-pub(crate) use access::{ACCOUNT, Access};
-pub use access::{KubernetesConfig, When};
-pub use names::{LabelPreset, Named, PodLabels, PodNames};
+use access::Access;
+pub(crate) use config::ACCOUNT;
+pub use config::{KubernetesConfig, LabelPreset, PodLabels, When};
+pub use names::{Named, PodNames};
 pub use owner::Owner;
 pub use pod::{Pod, PodContainer};
+pub(crate) use probe::{Missing, probe};
 pub use store::Store;
 
 use crate::telemetry::metrics::Metrics;

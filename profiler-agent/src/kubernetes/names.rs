@@ -3,6 +3,7 @@
 //! Names follow the semantic conventions' "Specify resource attributes using Kubernetes annotations": an annotation, then
 //! well-known labels, then what owns the pod.
 
+use super::config::{LabelPreset, PodLabels};
 use super::image;
 use super::pod::{Pod, PodContainer};
 use super::store::Store;
@@ -24,27 +25,6 @@ const ALLOY_NAME: &str = "pyroscope.io/service_name";
 
 /// Key and value.
 type Label = (Arc<str>, Arc<str>);
-
-/// Which labels.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LabelPreset {
-    /// Those of the semantic conventions.
-    #[default]
-    Default,
-    /// `namespace`, `pod` and `container` as Alloy's `pyroscope.ebpf` sends them, and `namespace/container` as the name.
-    Alloy,
-}
-
-/// Which labels pods have.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PodLabels {
-    /// Which ones they all have.
-    pub preset: LabelPreset,
-    /// Labels of pods, and what they are called.
-    pub labels: Vec<(String, String)>,
-    /// Annotations of pods, and what they are called.
-    pub annotations: Vec<(String, String)>,
-}
 
 /// Name and labels of a series.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
