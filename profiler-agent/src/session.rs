@@ -63,6 +63,7 @@ pub struct Session {
 #[derive(Clone)]
 pub struct Controls {
     rates: Arc<bpf::Rates>,
+    rules: Arc<bpf::CgroupRules>,
     counters: Arc<bpf::Counters>,
     metrics: Arc<Metrics>,
     map_bytes: u64,
@@ -83,6 +84,12 @@ impl Controls {
     #[must_use]
     pub fn frequency(&self) -> (u32, u32) {
         (self.rates.base_hz(), self.rates.hz())
+    }
+
+    /// What is said of cgroups.
+    #[must_use]
+    pub fn rules(&self) -> &bpf::CgroupRules {
+        &self.rules
     }
 
     /// Nanoseconds that the kernel programs took so far, by their own clock.
@@ -141,6 +148,7 @@ impl Session {
         };
         let controls = Controls {
             rates: Arc::clone(&loaded.rates),
+            rules: Arc::clone(&loaded.rules),
             counters: Arc::clone(&loaded.counters),
             metrics: Arc::clone(metrics),
             map_bytes: loaded.map_bytes,

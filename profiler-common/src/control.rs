@@ -14,6 +14,11 @@ pub const COUNT: u32 = SWITCHES + 1;
 
 /// Report no forks and exits: the agent looks at `/proc` instead.
 pub const SHED_EVENTS: u64 = 1;
+/// Some cgroups have rules.
+pub const CGROUP_RULES: u64 = 1 << 1;
+
+/// The rule of a cgroup whose tasks are left out; others are slots of [`Rate`]s.
+pub const EXCLUDED: u32 = u32::MAX;
 
 /// Below 2^30: a second, and what a rate has room for.
 pub const MAX_PERIOD_NS: u32 = 1_000_000_000;

@@ -4,7 +4,7 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use profiler_tests::agent::{Agent, binary};
 use profiler_tests::api_server::ApiServer;
 use profiler_tests::cgroup::{Group, Version};
-use profiler_tests::stub::{self, Answer, Protocol, Stub};
+use profiler_tests::stub::{Answer, Protocol, Stub};
 use profiler_tests::workload::{Running, compile_c};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -170,21 +170,16 @@ fn processes_have_the_names_of_their_pod() {
         assert!(started.elapsed() < PATIENCE, "the pod's end is not seen");
         std::thread::sleep(Duration::from_millis(50));
     }
-    let before = stub.requests();
-    while stub.requests() < before + 3 {
-        assert!(started.elapsed() < PATIENCE, "no further windows");
+    let before = series(&stub).len();
+    let named = |(labels, samples): &(Labels, u64)| labels.contains_key("k8s_pod_name") && *samples > 0;
+    // The first of them may be of a window that had ended before.
+    while series(&stub).iter().skip(before).filter(|series| named(series)).count() < 2 {
+        assert!(started.elapsed() < PATIENCE, "no name after the pod's end: {:#?}", series(&stub));
         std::thread::sleep(Duration::from_millis(50));
     }
-    let last = stub.arrivals().pop().unwrap();
-    let named = last.request.resource_profiles.iter().any(|resource| {
-        let attributes = resource.resource.iter().flat_map(|resource| &resource.attributes);
-        attributes.clone().any(|attribute| attribute.key == "k8s_pod_name")
-    });
-    assert!(named, "{:#?}", series(&stub));
     drop(burning);
     let (status, log) = agent.stop();
     assert!(status.success(), "{log}");
-    assert!(stub::sum(&last.request) > 0);
     for request in api.requests().iter().filter(|request| request.starts_with("/api/v1/pods")) {
         assert!(request.contains("fieldSelector=spec.nodeName%3Dnode-1"), "{request}");
     }
@@ -259,4 +254,104 @@ fn without_the_right_there_are_ids_and_one_sentence() {
     assert!(log.contains(sentence), "{log}");
     assert!(log.contains("grant get, list and watch of pods to the agent's service account"), "{log}");
     assert!(log.contains("Kubernetes: pods can be watched again"), "{log}");
+}
+
+/// Samples of a service in the parts that came after the first `skip`.
+fn samples_of(stub: &Stub, skip: usize, wanted: impl Fn(&Labels) -> bool) -> u64 {
+    series(stub).iter().skip(skip).filter(|(labels, _)| wanted(labels)).map(|(_, samples)| samples).sum()
+}
+
+fn wait_for_excluded(agent: &Agent, pods: f64) {
+    let started = Instant::now();
+    while agent.metrics().get("profiler_kubernetes_pods_excluded") != pods {
+        assert!(started.elapsed() < PATIENCE, "the annotation has no effect");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Windows that began after now: of those before, two may still be on their way.
+fn wait_for_windows(stub: &Stub, windows: u32) {
+    let _ = stub;
+    std::thread::sleep(Duration::from_millis(1000 * u64::from(windows) + 500));
+}
+
+fn assert_excluded(annotations: &serde_json::Value, of_namespace: &serde_json::Value) {
+    let _alone = alone();
+    let (folder, api, stub) = (tempfile::tempdir().unwrap(), ApiServer::start(), accepting());
+    let group = PodGroup::new(UID, &id());
+    let burning = burn(folder.path(), "nginx", &group.container);
+    let beside = burn_alone(folder.path(), "beside");
+    api.put_namespace(json!({ "metadata": { "name": "shop", "uid": "ns" } }));
+    api.put_pod(pod(&json!({})));
+    let agent = agent(&api, &stub, &[]);
+    wait_for(&stub, "k8s_pod_name", "web-5d69d7f9c-x2b4z");
+    api.put_namespace(json!({ "metadata": { "name": "shop", "uid": "ns", "annotations": of_namespace } }));
+    api.put_pod(pod(annotations));
+    wait_for_excluded(&agent, 1.0);
+    wait_for_windows(&stub, 2);
+    let before = series(&stub).len();
+    // A storm of forks in the pod costs no sample.
+    let storm = Running::held(Path::new("/bin/sh"), &["-c", "while :; do /bin/true; done"]);
+    group.container.add(&storm);
+    storm.go_on();
+    wait_for_windows(&stub, 3);
+    let of_pod = |labels: &Labels| labels.contains_key("k8s_pod_name") || labels.contains_key("container_id");
+    assert_eq!(samples_of(&stub, before, of_pod), 0, "{:#?}", series(&stub));
+    assert!(samples_of(&stub, before, |labels| labels["service.name"] == "beside") > 0);
+    drop(storm);
+    // And back.
+    api.put_namespace(json!({ "metadata": { "name": "shop", "uid": "ns" } }));
+    api.put_pod(pod(&json!({})));
+    wait_for_excluded(&agent, 0.0);
+    let before = series(&stub).len();
+    let started = Instant::now();
+    while samples_of(&stub, before, of_pod) == 0 {
+        assert!(started.elapsed() < PATIENCE, "the pod is not sampled again");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    drop((burning, beside));
+    let (_, log) = agent.stop();
+    let applied = log.lines().find(|line| line.contains("applied: the pod is not sampled")).expect(&log);
+    assert!(applied.contains("namespace=\"shop\" pod=\"web-5d69d7f9c-x2b4z\" delay_ms="), "{applied}");
+    println!("{applied}");
+}
+
+fn burn_alone(folder: &Path, name: &str) -> Running {
+    let program = folder.join(name);
+    std::fs::copy(compile_c(folder, "burn.c", &[]), &program).unwrap();
+    Running::start(&program, &[])
+}
+
+#[test]
+fn a_pod_that_says_no_is_not_sampled() {
+    assert_excluded(&json!({ "profiler/enabled": "false" }), &json!({}));
+}
+
+#[test]
+fn a_pod_that_says_no_as_to_other_collectors_is_not_sampled() {
+    assert_excluded(&json!({ "profiles.grafana.com/cpu.ebpf.enabled": "false" }), &json!({}));
+}
+
+#[test]
+fn a_namespace_that_says_no_is_not_sampled() {
+    assert_excluded(&json!({}), &json!({ "profiler/enabled": "false" }));
+}
+
+#[test]
+fn pods_are_asked_where_none_is_sampled_otherwise() {
+    let _alone = alone();
+    let (folder, api, stub) = (tempfile::tempdir().unwrap(), ApiServer::start(), accepting());
+    let group = PodGroup::new(UID, &id());
+    let burning = burn(folder.path(), "nginx", &group.container);
+    api.put_pod(pod(&json!({ "profiler/enabled": "true" })));
+    let agent = agent(&api, &stub, &["--default-enabled", "false"]);
+    wait_for(&stub, "k8s_pod_name", "web-5d69d7f9c-x2b4z");
+    api.put_pod(pod(&json!({})));
+    wait_for_excluded(&agent, 1.0);
+    wait_for_windows(&stub, 2);
+    let before = series(&stub).len();
+    wait_for_windows(&stub, 3);
+    assert_eq!(samples_of(&stub, before, |labels| labels.contains_key("k8s_pod_name")), 0, "{:#?}", series(&stub));
+    drop(burning);
+    drop(agent);
 }

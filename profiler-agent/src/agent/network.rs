@@ -73,8 +73,8 @@ async fn serve(
     let (stop_page, page_stopped) = oneshot::channel::<()>();
     let page = listener
         .map(|listener| tokio::spawn(page::serve(listener, Arc::new(page), async { drop(page_stopped.await) })));
+    let watching = tokio::spawn(kubernetes.watch(Arc::clone(&shared.metrics), orders.pods()));
     let signals = tokio::spawn(orders.tell());
-    let watching = tokio::spawn(kubernetes.watch(Arc::clone(&shared.metrics)));
     let looking = tokio::spawn(look(shared, looks));
     let deadline = stopped.await.unwrap_or_else(|_| Instant::now());
     looking.abort();

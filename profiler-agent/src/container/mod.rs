@@ -74,6 +74,12 @@ pub fn runtime(cgroup: &str) -> Option<Runtime> {
     None
 }
 
+/// The pod whose cgroup has this name.
+#[must_use]
+pub fn pod_uid(name: &str) -> Option<String> {
+    part::read(name)?.pod_uid
+}
+
 /// The path that says most: a process need not be in the container's cgroup in every hierarchy.
 fn best(cgroup: &str) -> Option<(&str, Container)> {
     let mut best: Option<(&str, Container)> = None;

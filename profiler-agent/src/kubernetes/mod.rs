@@ -6,7 +6,9 @@
 //! say, sampling goes on.
 
 mod access;
+mod cgroups;
 mod config;
+mod enforce;
 mod image;
 mod names;
 mod object;
@@ -14,6 +16,7 @@ mod owner;
 mod pod;
 mod probe;
 mod problem;
+mod rules;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -22,6 +25,7 @@ mod watch;
 use access::Access;
 pub(crate) use config::ACCOUNT;
 pub use config::{KubernetesConfig, LabelPreset, PodLabels, When};
+pub use enforce::Enforcement;
 pub use names::{Named, PodNames};
 pub use owner::Owner;
 pub use pod::{Pod, PodContainer};
@@ -62,10 +66,10 @@ impl Kubernetes {
         self.access.as_ref().map(|access| access.port)
     }
 
-    /// Watches until it is dropped, on the runtime that polls it.
-    pub async fn watch(self, metrics: Arc<Metrics>) {
+    /// Watches until it is dropped, on the runtime that polls it; `changed` is called when something may be another.
+    pub async fn watch(self, metrics: Arc<Metrics>, changed: impl Fn()) {
         if let Some(access) = self.access {
-            watch::run(access, self.store, metrics).await;
+            watch::run(access, self.store, metrics, &changed).await;
         }
     }
 }

@@ -28,6 +28,8 @@ pub(super) struct ContainerSpec {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct PodStatus {
+    /// `Succeeded` and `Failed` pods run no more.
+    pub(super) phase: String,
     pub(super) container_statuses: Vec<ContainerStatus>,
     pub(super) init_container_statuses: Vec<ContainerStatus>,
     pub(super) ephemeral_container_statuses: Vec<ContainerStatus>,

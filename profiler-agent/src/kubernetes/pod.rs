@@ -31,6 +31,8 @@ pub struct Pod {
     pub annotations: BTreeMap<String, String>,
     /// Its containers, those for its start and for debugging last.
     pub containers: Vec<PodContainer>,
+    /// Whether none of them will run again.
+    pub ended: bool,
     /// Ids of containers, and the places of what they run in `containers`.
     pub ids: Vec<(Arc<str>, usize)>,
 }
@@ -70,6 +72,7 @@ impl Pod {
             uid: Arc::from(annotations.get(CONFIG_HASH).or(meta.uid.as_ref())?.as_str()),
             namespace: meta.namespace.clone()?,
             node: spec.node_name.clone(),
+            ended: object.status.as_ref().is_some_and(|status| matches!(&*status.phase, "Succeeded" | "Failed")),
             ids: ids(object, &containers),
             name,
             owner,

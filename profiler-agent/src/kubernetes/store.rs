@@ -32,6 +32,8 @@ struct State {
     list: u64,
     /// Grows with every change.
     version: u64,
+    /// When it grew last.
+    changed: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -68,7 +70,13 @@ impl Store {
         self.lock().version
     }
 
-    /// All pods that run.
+    /// When something changed last; `otherwise` where nothing has.
+    #[must_use]
+    pub fn changed(&self, otherwise: Instant) -> Instant {
+        self.lock().changed.unwrap_or(otherwise)
+    }
+
+    /// All pods that are there.
     #[must_use]
     pub fn living(&self) -> Vec<Arc<Pod>> {
         let state = self.lock();
@@ -78,7 +86,7 @@ impl Store {
     /// A pod is there, or has changed; whether there is room for it.
     pub(super) fn put(&self, mut pod: Pod, now: Instant) -> bool {
         let mut state = self.lock();
-        state.version += 1;
+        state.change();
         state.forget(now);
         if let Some(known) = state.pods.get(&pod.uid) {
             pod.inherit(&known.pod);
@@ -96,7 +104,7 @@ impl Store {
     /// A pod is gone.
     pub(super) fn remove(&self, uid: &str, now: Instant) {
         let mut state = self.lock();
-        state.version += 1;
+        state.change();
         if let Some(known) = state.pods.get_mut(uid) {
             known.gone.get_or_insert(now);
         }
@@ -111,7 +119,7 @@ impl Store {
     /// They have come: what was not among them is gone.
     pub(super) fn end_list(&self, now: Instant) {
         let mut state = self.lock();
-        state.version += 1;
+        state.change();
         let list = state.list;
         state.pods.values_mut().filter(|known| known.list != list).for_each(|known| {
             known.gone.get_or_insert(now);
@@ -122,7 +130,7 @@ impl Store {
     /// A namespace has these annotations; none when it is gone.
     pub(super) fn set_namespace(&self, name: &str, annotations: Option<BTreeMap<String, String>>) {
         let mut state = self.lock();
-        state.version += 1;
+        state.change();
         match annotations.filter(|annotations| !annotations.is_empty()) {
             Some(annotations) if state.namespaces.len() < MAX_NAMESPACES || state.namespaces.contains_key(name) => {
                 state.namespaces.insert(name.to_owned(), Arc::new(annotations));
@@ -134,12 +142,17 @@ impl Store {
     /// Keeps those namespaces alone.
     pub(super) fn retain_namespaces(&self, listed: &std::collections::HashSet<String>) {
         let mut state = self.lock();
-        state.version += 1;
+        state.change();
         state.namespaces.retain(|name, _| listed.contains(name));
     }
 }
 
 impl State {
+    fn change(&mut self) {
+        self.version += 1;
+        self.changed = Some(Instant::now());
+    }
+
     /// Forgets those gone long enough.
     fn forget(&mut self, now: Instant) {
         self.drop_pods(|known| known.gone.is_some_and(|gone| now.saturating_duration_since(gone) > REMEMBER));

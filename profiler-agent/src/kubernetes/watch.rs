@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 const NO_CLIENT_PAUSE: Duration = Duration::from_secs(10);
 
 /// Watches for as long as it is polled.
-pub(super) async fn run(access: Access, store: Arc<Store>, metrics: Arc<Metrics>) {
+pub(super) async fn run(access: Access, store: Arc<Store>, metrics: Arc<Metrics>, changed: &impl Fn()) {
     let mut said = None;
     let client = loop {
         match access.client() {
@@ -43,7 +43,7 @@ pub(super) async fn run(access: Access, store: Arc<Store>, metrics: Arc<Metrics>
     let of_pods =
         Watching { resource: Resource::Pods, access: access.clone(), metrics: Arc::clone(&metrics), problem: None };
     let of_namespaces = Watching { resource: Resource::Namespaces, access, metrics, problem: None };
-    tokio::join!(of_pods.pods(pods, &store), of_namespaces.namespaces(namespaces, &store));
+    tokio::join!(of_pods.pods(pods, &store, changed), of_namespaces.namespaces(namespaces, &store, changed));
 }
 
 /// Says why there is no client.
@@ -61,11 +61,18 @@ struct Watching {
 }
 
 impl Watching {
-    async fn pods(mut self, events: impl Stream<Item = Result<Event<PodObject>, Error>>, store: &Store) {
+    async fn pods(
+        mut self,
+        events: impl Stream<Item = Result<Event<PodObject>, Error>>,
+        store: &Store,
+        changed: &impl Fn(),
+    ) {
         let events = events.default_backoff();
         pin_mut!(events);
         while let Some(event) = self.next(&mut events).await {
             let now = Instant::now();
+            // A list is one change.
+            let listing = matches!(event, Event::Init | Event::InitApply(_));
             match event {
                 Event::Init => store.begin_list(),
                 Event::InitApply(object) | Event::Apply(object) => {
@@ -80,6 +87,9 @@ impl Watching {
                 }
             }
             self.metrics.set(Metric::KubernetesPods, "", store.living().len() as f64);
+            if !listing {
+                changed();
+            }
         }
     }
 
@@ -87,11 +97,13 @@ impl Watching {
         mut self,
         events: impl Stream<Item = Result<Event<PartialObjectMeta<Namespace>>, Error>>,
         store: &Store,
+        changed: &impl Fn(),
     ) {
         let events = events.default_backoff();
         pin_mut!(events);
         let mut listed = HashSet::new();
         while let Some(event) = self.next(&mut events).await {
+            let listing = matches!(event, Event::Init | Event::InitApply(_));
             match event {
                 Event::Init => listed.clear(),
                 Event::InitApply(object) => {
@@ -101,6 +113,9 @@ impl Watching {
                 Event::Apply(object) => set_namespace(store, &object, true),
                 Event::Delete(object) => set_namespace(store, &object, false),
                 Event::InitDone => store.retain_namespaces(&listed),
+            }
+            if !listing {
+                changed();
             }
         }
     }
