@@ -26,10 +26,10 @@ pub fn cpus() -> u32 {
     aya::util::online_cpus().map_or(1, |cpus| cpus.len() as u32)
 }
 
-/// Labels of every series: the host and what the user adds.
+/// Labels of every series: the host, where its name is wanted, and what the user adds.
 #[must_use]
-pub fn resource(labels: &[(String, String)]) -> Vec<(Arc<str>, Arc<str>)> {
-    let host = [("host.name".to_owned(), name())];
+pub fn resource(host_name: Option<&str>, labels: &[(String, String)]) -> Vec<(Arc<str>, Arc<str>)> {
+    let host = host_name.map(|name| ("host.name".to_owned(), name.to_owned()));
     let mut resource: Vec<(Arc<str>, Arc<str>)> = Vec::new();
     // What the user says counts: the last one of a key stays.
     for (key, value) in host.iter().chain(labels) {

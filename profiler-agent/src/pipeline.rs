@@ -149,7 +149,7 @@ impl Pipeline {
         let stamps = stack.head.stamps;
         let key = key(&sample);
         // Its mappings are needed.
-        self.processes.identity(key, None, sample.header.time_ns);
+        self.processes.identity(key, None, sample.header.time_ns, sample.header.cgroup_id);
         self.unwinder.copied(key, stamps);
         let waiting = Waiting { sample, one, since: Instant::now() };
         if let Some(waiting) = self.finish(waiting, windows) {
@@ -188,7 +188,7 @@ impl Pipeline {
         let header = &sample.header;
         let key = key(sample);
         let kernel_thread = (header.flags & KERNEL_THREAD != 0).then_some(sample);
-        let identity = self.processes.identity(key, kernel_thread, header.time_ns);
+        let identity = self.processes.identity(key, kernel_thread, header.time_ns, header.cgroup_id);
         self.count_stop(header.stop);
         self.services.tell(key, &identity);
         let Some(open) = windows.of(header, Instant::now(), unix_ns) else { return };

@@ -8,6 +8,7 @@ use crate::config::RecordConfig;
 use crate::confine::{self, Verb};
 use crate::exit::{self, Failure};
 use crate::governor::{Frequencies, Pressure};
+use crate::kubernetes::PodNames;
 use crate::output::{self, Format, NotWritable, OutputFile};
 use crate::process::Naming;
 use crate::profile::Profile;
@@ -90,10 +91,12 @@ fn start(
         sampling.follow_forks = true;
     }
     let naming = Naming::new(config.sample.service_name_from.clone());
+    let pods = PodNames::default();
     let options = SessionOptions {
         sampling,
         interval: None,
         naming,
+        pods,
         debuginfod: None,
         kallsyms,
         pressure: Pressure::default(),
@@ -186,7 +189,8 @@ fn end(
 }
 
 fn write(config: &RecordConfig, file: OutputFile, format: Format, profile: &Profile) -> anyhow::Result<()> {
-    let request = || otlp::whole(profile, &host::resource(&config.sample.labels), config.sample.label_style);
+    let request =
+        || otlp::whole(profile, &host::resource(Some(&host::name()), &config.sample.labels), config.sample.label_style);
     let bytes = output::render(profile, format, &host::name(), request)?;
     file.finish(&bytes).map_err(|error: NotWritable| error.into())
 }

@@ -6,6 +6,7 @@ use crate::bpf::reader::Reader;
 use crate::bpf::{self, Reported};
 use crate::confine;
 use crate::governor::{Frequencies, Level, Levers, Pressure, ServiceRates};
+use crate::kubernetes::PodNames;
 use crate::pipeline::Pipeline;
 use crate::process::{Executables, Naming, ProcessTable};
 use crate::profile::Profile;
@@ -39,6 +40,8 @@ pub struct SessionOptions {
     pub interval: Option<Duration>,
     /// How processes get their names.
     pub naming: Naming,
+    /// How they are called for the pods that they are in.
+    pub pods: PodNames,
     /// Asked for debug info.
     pub debuginfod: Option<Arc<Debuginfod>>,
     /// The kernel's symbols, opened before the agent gave up the right to see their addresses.
@@ -60,6 +63,7 @@ pub struct Session {
 #[derive(Clone)]
 pub struct Controls {
     rates: Arc<bpf::Rates>,
+    rules: Arc<bpf::CgroupRules>,
     counters: Arc<bpf::Counters>,
     metrics: Arc<Metrics>,
     map_bytes: u64,
@@ -80,6 +84,12 @@ impl Controls {
     #[must_use]
     pub fn frequency(&self) -> (u32, u32) {
         (self.rates.base_hz(), self.rates.hz())
+    }
+
+    /// What is said of cgroups.
+    #[must_use]
+    pub fn rules(&self) -> &bpf::CgroupRules {
+        &self.rules
     }
 
     /// Nanoseconds that the kernel programs took so far, by their own clock.
@@ -133,11 +143,12 @@ impl Session {
             windows: window_sink,
             interval: options.interval,
             period_ns: bpf::period_ns(options.sampling.hz),
-            services: ServiceRates::new(options.frequencies, Arc::clone(&loaded.rates)),
+            services: ServiceRates::new(options.frequencies, options.pods.clone(), Arc::clone(&loaded.rates)),
             metrics: Arc::clone(metrics),
         };
         let controls = Controls {
             rates: Arc::clone(&loaded.rates),
+            rules: Arc::clone(&loaded.rules),
             counters: Arc::clone(&loaded.counters),
             metrics: Arc::clone(metrics),
             map_bytes: loaded.map_bytes,
@@ -151,7 +162,7 @@ impl Session {
             spawn("symbolizer", move || {
                 let names = Names::new(metrics, debug_info_time).with_debuginfod(options.debuginfod);
                 let names = names.with_kallsyms(options.kallsyms).under(options.pressure);
-                name_windows(&windows, names, sink);
+                name_windows(&windows, names, &options.pods, sink);
             })?,
         ];
         Ok(Self { reader, threads, controls })
@@ -188,9 +199,9 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> anyhow::Result<Joi
     std::thread::Builder::new().name(name.into()).spawn(confined).with_context(|| format!("cannot start thread {name}"))
 }
 
-fn name_windows(windows: &Receiver<Window>, mut names: Names, mut sink: impl FnMut(Profile, Pending)) {
+fn name_windows(windows: &Receiver<Window>, mut names: Names, pods: &PodNames, mut sink: impl FnMut(Profile, Pending)) {
     while let Ok(mut window) = windows.recv() {
-        let profile = symbolize(&window, &mut names);
+        let profile = symbolize(&window, &mut names, pods);
         if let Some(mut pending) = window.pending.take() {
             pending.recount(profile.sample_count());
             sink(profile, pending);

@@ -16,6 +16,11 @@ pub const COUNT: u32 = SWITCHES + 1;
 pub const SHED_EVENTS: u64 = 1;
 /// Report when a process that had a sample runs a new executable: perf's side band does not.
 pub const REPORT_EXECS: u64 = 1 << 1;
+/// Some cgroups have rules.
+pub const CGROUP_RULES: u64 = 1 << 2;
+
+/// The rule of a cgroup whose tasks are left out; others are slots of [`Rate`]s.
+pub const EXCLUDED: u32 = u32::MAX;
 
 /// Below 2^30: a second, and what a rate has room for.
 pub const MAX_PERIOD_NS: u32 = 1_000_000_000;

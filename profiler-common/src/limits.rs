@@ -29,6 +29,8 @@ pub const MAX_FILTER_PIDS: u32 = 16_384;
 pub const MAX_SEEN: u32 = 8_192;
 /// Processes with a rate of their own; least recently used out first.
 pub const MAX_PROCESS_RATES: u32 = 16_384;
+/// Cgroups with a rule: pods.
+pub const MAX_CGROUP_RULES: u32 = 8_192;
 /// Ancestors looked at for `--cgroup`; deeper hierarchies than this do not occur (systemd and kubelet stay below 12).
 pub const MAX_CGROUP_DEPTH: usize = 32;
 /// `TASK_COMM_LEN`.

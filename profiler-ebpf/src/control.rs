@@ -2,11 +2,12 @@
 
 use crate::{
     maps::{CONTROLS, RATES, setting},
+    rules,
     task::Task,
 };
 use profiler_common::{
     config::PROCESS_RATES,
-    control::{Rate, SWITCHES, Turn},
+    control::{EXCLUDED, Rate, SWITCHES, Turn},
     record::Scratch,
 };
 
@@ -19,7 +20,12 @@ pub fn rate(scratch: *mut Scratch, task: Task, tgid: u32) -> Option<Rate> {
         (*scratch).turn = turn.0;
         turn
     };
-    let slot = if setting!(flags) & PROCESS_RATES == 0 { 0 } else { own_slot(task, tgid) };
+    let said = rules::of(task);
+    if said == Some(EXCLUDED) {
+        return None;
+    }
+    let own = if setting!(flags) & PROCESS_RATES == 0 { 0 } else { own_slot(task, tgid) };
+    let slot = if own > 0 { own } else { said.unwrap_or(0) };
     let rate = Rate::unpack(value(slot));
     if rate.takes(turn) { Some(rate) } else { None }
 }

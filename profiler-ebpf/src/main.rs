@@ -15,6 +15,7 @@ mod maps;
 mod process_events;
 mod read;
 mod registers;
+mod rules;
 mod sampler;
 mod tables;
 mod task;

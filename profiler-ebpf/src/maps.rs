@@ -77,6 +77,10 @@ pub static CONTROLS: Array<u64, { control::COUNT as usize }> = Array::new();
 #[btf_map]
 pub static RATES: LruHashMap<u32, ProcessRate, { limits::MAX_PROCESS_RATES as usize }> = LruHashMap::new();
 
+/// Rules of cgroups by their kernfs ids, see [`control::EXCLUDED`]. Filled as needed: most hosts have none.
+#[btf_map]
+pub static CGROUPS: HashMap<u64, u32, { limits::MAX_CGROUP_RULES as usize }> = HashMap::new();
+
 /// Bytes of a chunk of tables.
 pub type ChunkBytes = [u64; CHUNK_MAP_BYTES / 8];
 

@@ -5,6 +5,7 @@
 use crate::{
     control, copy, counters, filter,
     maps::{EVENTS, FILTER, PROCESSES, RATES, SEEN, setting},
+    rules,
     task::Task,
 };
 use aya_ebpf::{
@@ -47,7 +48,7 @@ pub fn fork(ctx: &RawTracePointContext) -> Option<i32> {
     {
         counters::add(counter::FILTER_FULL, 1);
     }
-    if is_shed() {
+    if rules::excludes(child) || is_shed() {
         return None;
     }
     let known = known(parent, parent_tgid);
@@ -114,7 +115,7 @@ pub fn exit(ctx: &RawTracePointContext) -> Option<i32> {
     if setting!(flags) & PROCESS_RATES != 0 {
         let _ = RATES.remove(&tgid);
     }
-    if is_shed() {
+    if rules::excludes(task) || is_shed() {
         return None;
     }
     submit(ctx, EXIT, task, tgid, Parent::NONE);

@@ -1,6 +1,7 @@
 //! What the tests share: the agent as a user runs it, workloads with known truth, real servers, a real browser.
 
 pub mod agent;
+pub mod api_server;
 pub mod batch;
 pub mod builds;
 pub mod cgroup;

@@ -5,8 +5,13 @@ use anyhow::{Context, Result, bail};
 use std::path::Path;
 
 /// Instructions the verifier may walk, by program. The kernel's own limit is one million.
-const BUDGET: &[(&str, u64)] =
-    &[("sample", 2_000), ("walk_user", 250_000), ("process_fork", 600), ("process_exec", 400), ("process_exit", 400)];
+const BUDGET: &[(&str, u64)] = &[
+    ("sample", 8_000),
+    ("walk_user", 250_000),
+    ("process_fork", 8_000),
+    ("process_exec", 400),
+    ("process_exit", 8_000),
+];
 
 /// Number of the programs.
 pub(crate) fn programs() -> usize {

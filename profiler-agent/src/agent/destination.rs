@@ -5,6 +5,7 @@ use crate::config::RunConfig;
 use crate::export::Exporter;
 use crate::history::History;
 use crate::host;
+use crate::kubernetes::LabelPreset;
 use crate::otlp::{self, LabelStyle, MAX_PART_BYTES};
 use crate::outgoing::{Outgoing, Prepared};
 use crate::profile::Profile;
@@ -22,16 +23,23 @@ pub(super) struct Shape {
 
 impl Shape {
     pub(super) fn new(config: &RunConfig, metrics: &Arc<Metrics>) -> Self {
-        let shared = host::resource(&config.sample.labels);
+        let shared = resource(config);
         let outgoing = Outgoing::new(config.relabel.clone(), config.max_series, shared, Arc::clone(metrics));
         Self { outgoing, label_style: config.sample.label_style }
     }
 
     /// Goes on with another configuration.
     pub(super) fn reload(&mut self, config: &RunConfig) {
-        self.outgoing.reload(config.relabel.clone(), config.max_series, host::resource(&config.sample.labels));
+        self.outgoing.reload(config.relabel.clone(), config.max_series, resource(config));
         self.label_style = config.sample.label_style;
     }
+}
+
+/// Labels of every series. A pod has a host name of its own: the node's counts, where it is known.
+fn resource(config: &RunConfig) -> Vec<(Arc<str>, Arc<str>)> {
+    let host_name = config.kubernetes.node_name.clone().unwrap_or_else(host::name);
+    let wanted = config.sample.pod_labels.preset == LabelPreset::Default;
+    host::resource(wanted.then_some(&host_name), &config.sample.labels)
 }
 
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 use super::Shared;
 use crate::config::RunConfig;
 use crate::governor::{Governing, Meter};
+use crate::kubernetes::Enforcement;
 use crate::session::Controls;
 use std::sync::Arc;
 
@@ -25,6 +26,11 @@ impl Governed {
         self.controls.set_frequency(config.sample.frequency)?;
         self.governing.begin_anew(config.budgets, config.sample.frequency);
         Ok(())
+    }
+
+    /// Has the session do what pods ask for.
+    pub(super) fn enforce(&self, enforcement: &mut Enforcement) {
+        enforcement.look(self.controls.rules());
     }
 
     /// Measures, and does what the budgets ask for.

@@ -22,6 +22,7 @@ use crate::export::Exporter;
 use crate::governor::{Frequencies, Pressure};
 use crate::history::History;
 use crate::keeper::{Found, Keeper};
+use crate::kubernetes::{Enforcement, Kubernetes, PodNames, Store};
 use crate::process::Naming;
 use crate::session::{Session, SessionOptions};
 use crate::symbolize::{Debuginfod, DebuginfodOptions};
@@ -31,7 +32,7 @@ use crate::telemetry::readiness::Flow;
 use anyhow::Context as _;
 use destination::{Destination, Shape};
 use governed::Governed;
-use network::Network;
+use network::{Network, Served};
 use std::fs::File;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -62,11 +63,13 @@ struct Shared {
     kallsyms: Option<Arc<File>>,
     debuginfod: Option<Arc<Debuginfod>>,
     pressure: Pressure,
+    pods: Arc<Store>,
 }
 
 fn start(config: RunConfig, kallsyms: Option<File>, reread: Reread<'_>) -> anyhow::Result<()> {
     let started = Instant::now();
     let (metrics, pressure) = (Arc::<Metrics>::default(), Pressure::default());
+    let kubernetes = Kubernetes::new(&config.kubernetes);
     let shared = Shared {
         ledger: Arc::default(),
         history: Arc::new(History::default().under(pressure.clone())),
@@ -75,6 +78,7 @@ fn start(config: RunConfig, kallsyms: Option<File>, reread: Reread<'_>) -> anyho
         debuginfod: debuginfod(&config, &metrics)?,
         metrics,
         pressure,
+        pods: kubernetes.store(),
     };
     shared.metrics.set(Metric::BuildInfo, env!("CARGO_PKG_VERSION"), 1.0);
     let runtime =
@@ -101,10 +105,14 @@ fn start(config: RunConfig, kallsyms: Option<File>, reread: Reread<'_>) -> anyho
     }
     let page = page_state::page_state(&config, &shared, exporter.as_ref(), canary, token);
     drop(entered);
-    let network = Network::start(runtime, confine::Rules::of(&config), listener, page, exporter, orders, &shared)?;
+    let mut rules = confine::Rules::of(&config);
+    rules.connect_ports.extend(kubernetes.port());
+    let network = Network::start(runtime, rules, Served { listener, page, exporter, kubernetes, orders }, &shared)?;
     confine::supervisor_thread();
     let governed = Governed::new(&config, &shared, session.controls());
-    Supervisor { governed, config, shared, destination, session: Some(session), network, keeper }
+    let enforcement =
+        Enforcement::new(Arc::clone(&shared.pods), config.kubernetes.clone(), Arc::clone(&shared.metrics));
+    Supervisor { enforcement, governed, config, shared, destination, session: Some(session), network, keeper }
         .supervise(&ordered, reread)
 }
 
@@ -158,6 +166,11 @@ fn session(config: &RunConfig, shared: &Shared, destination: &Arc<Destination>) 
         sampling: bpf::Options::new(&config.sample),
         interval: Some(config.interval),
         naming: Naming::new(config.sample.service_name_from.clone()),
+        pods: PodNames::new(
+            Arc::clone(&shared.pods),
+            config.sample.service_name_from.clone(),
+            config.sample.pod_labels.clone(),
+        ),
         debuginfod: shared.debuginfod.clone(),
         kallsyms: shared.kallsyms.clone(),
         pressure: shared.pressure.clone(),

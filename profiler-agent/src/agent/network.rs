@@ -5,6 +5,7 @@ use super::orders::Orders;
 use crate::confine::{self, Rules};
 use crate::export::Exporter;
 use crate::host;
+use crate::kubernetes::Kubernetes;
 use crate::page::{self, PageState};
 use crate::telemetry::metrics::Metric;
 use anyhow::Context as _;
@@ -27,22 +28,23 @@ pub(super) struct Network {
     looks: Arc<AtomicU64>,
 }
 
+/// What runs on it.
+pub(super) struct Served {
+    pub(super) listener: Option<TcpListener>,
+    pub(super) page: PageState,
+    pub(super) exporter: Option<Arc<Exporter>>,
+    pub(super) kubernetes: Kubernetes,
+    pub(super) orders: Orders,
+}
+
 impl Network {
-    pub(super) fn start(
-        runtime: Runtime,
-        rules: Rules,
-        listener: Option<TcpListener>,
-        page: PageState,
-        exporter: Option<Arc<Exporter>>,
-        orders: Orders,
-        shared: &Shared,
-    ) -> anyhow::Result<Self> {
+    pub(super) fn start(runtime: Runtime, rules: Rules, served: Served, shared: &Shared) -> anyhow::Result<Self> {
         let (stop, stopped) = oneshot::channel();
         let (shared, looks) = (shared.clone(), Arc::new(AtomicU64::new(0)));
         let counted = Arc::clone(&looks);
         let body = move || {
             confine::network_thread(&rules);
-            runtime.block_on(serve(listener, page, exporter, orders, shared, counted, stopped))
+            runtime.block_on(serve(served, shared, counted, stopped))
         };
         let thread = std::thread::Builder::new().name("network".into()).spawn(body);
         Ok(Self { stop, thread: thread.context("cannot start the network's thread")?, looks })
@@ -62,21 +64,21 @@ impl Network {
 }
 
 async fn serve(
-    listener: Option<TcpListener>,
-    page: PageState,
-    exporter: Option<Arc<Exporter>>,
-    orders: Orders,
+    served: Served,
     shared: Shared,
     looks: Arc<AtomicU64>,
     stopped: oneshot::Receiver<Instant>,
 ) -> anyhow::Result<()> {
+    let Served { listener, page, exporter, kubernetes, orders } = served;
     let (stop_page, page_stopped) = oneshot::channel::<()>();
     let page = listener
         .map(|listener| tokio::spawn(page::serve(listener, Arc::new(page), async { drop(page_stopped.await) })));
+    let watching = tokio::spawn(kubernetes.watch(Arc::clone(&shared.metrics), orders.pods()));
     let signals = tokio::spawn(orders.tell());
     let looking = tokio::spawn(look(shared, looks));
     let deadline = stopped.await.unwrap_or_else(|_| Instant::now());
     looking.abort();
+    watching.abort();
     signals.abort();
     drop(stop_page);
     if let Some(page) = page {

@@ -10,6 +10,8 @@ pub(super) enum Order {
     Reload,
     /// SIGTERM or SIGINT.
     Stop,
+    /// Pods have changed.
+    Pods,
 }
 
 /// The signals, and where they are told.
@@ -33,6 +35,15 @@ pub(super) fn channel() -> std::io::Result<(Orders, Receiver<Order>)> {
 }
 
 impl Orders {
+    /// Tells of pods that have changed.
+    pub(super) fn pods(&self) -> impl Fn() + Send + use<> {
+        let told = self.told.clone();
+        // Where nobody listens any more, the agent ends.
+        move || {
+            let _ = told.send(Order::Pods);
+        }
+    }
+
     /// Tells every signal that comes.
     pub(super) async fn tell(mut self) {
         loop {

@@ -8,6 +8,7 @@ use super::{Reread, Shared, session};
 use crate::config::RunConfig;
 use crate::confine::Rules;
 use crate::keeper::Keeper;
+use crate::kubernetes::Enforcement;
 use crate::session::Session;
 use crate::telemetry::metrics::Metric;
 use anyhow::Context as _;
@@ -34,6 +35,7 @@ pub(super) struct Supervisor {
     pub(super) network: Network,
     pub(super) keeper: Option<Keeper>,
     pub(super) governed: Governed,
+    pub(super) enforcement: Enforcement,
 }
 
 impl Supervisor {
@@ -50,6 +52,7 @@ impl Supervisor {
                     }
                 }
                 Ok(Order::Stop) => break None,
+                Ok(Order::Pods) => self.governed.enforce(&mut self.enforcement),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break Some(anyhow::anyhow!("the network's thread failed")),
             }
@@ -58,6 +61,7 @@ impl Supervisor {
             }
             next += LOOK;
             self.governed.look();
+            self.governed.enforce(&mut self.enforcement);
             if !self.session.as_ref().is_some_and(Session::is_alive) {
                 break Some(anyhow::anyhow!("a stage of the pipeline failed, see above"));
             }
@@ -133,6 +137,8 @@ impl Supervisor {
         let started = started.context("sampling cannot go on")?;
         self.governed = Governed::new(&self.config, &self.shared, started.controls());
         self.session = Some(started);
+        self.enforcement.begin_anew();
+        self.governed.enforce(&mut self.enforcement);
         tracing::info!(gap_ms = begun.elapsed().as_millis() as u64, "sampling anew");
         Ok(())
     }
@@ -150,6 +156,10 @@ fn needs_restart(old: &RunConfig, new: &RunConfig) -> Vec<&'static str> {
         ("endpoint (the first, or none)", old.export.endpoints.is_empty() != new.export.endpoints.is_empty()),
         ("endpoint (another port)", new_ports(old, new)),
         ("canary-url and its credentials", old.canary != new.canary),
+        (
+            "kubernetes, node-name, kubernetes-account, annotation-prefix, default-enabled",
+            old.kubernetes != new.kubernetes,
+        ),
         ("debuginfod", old.debuginfod != new.debuginfod),
         ("spool-dir, spool-max-bytes", old.spool != new.spool),
         ("listen", old.listen != new.listen),

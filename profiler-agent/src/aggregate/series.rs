@@ -31,6 +31,7 @@ const INSTANCE_LABELS: &[&str] = &[
     "k8s.pod.uid",
     "k8s.replicaset.name",
     "k8s.replicaset.uid",
+    "pod",
     "service.instance.id",
     "service.version",
 ];

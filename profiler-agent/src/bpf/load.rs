@@ -6,6 +6,7 @@ use super::filter::Filter;
 use super::offsets::{self, Hierarchies};
 use super::perf::Clock;
 use super::rates::Rates;
+use super::rules::CgroupRules;
 use super::sampling::{self, Sampling};
 use super::tables::KernelTables;
 use crate::config::SampleConfig;
@@ -153,6 +154,8 @@ pub struct Loaded {
     pub counters: Arc<Counters>,
     /// How often is sampled.
     pub rates: Arc<Rates>,
+    /// What is said of cgroups.
+    pub rules: Arc<CgroupRules>,
     /// Where only some processes are sampled.
     pub(super) filter: Option<Filter>,
     pub(super) ring_bytes: u64,
@@ -180,6 +183,7 @@ pub fn load(options: &Options) -> Result<Loaded, LoadError> {
     let controls: Array<MapData, u64> = map(&mut programs, "CONTROLS")?;
     let own = map(&mut programs, "RATES")?;
     let rates = Arc::new(Rates::new(controls, own, options.hz, options.service_hz.clone()).map_err(LoadError::Rates)?);
+    let rules = Arc::new(CgroupRules::new(map(&mut programs, "CGROUPS")?, Arc::clone(&rates)));
     let sampling = Sampling::start(options.clock, Arc::clone(&rates), sample).map_err(|error| match options.clock {
         Clock::CpuClock => LoadError::Perf(error),
         Clock::Cycles => LoadError::NoCycles(error),
@@ -194,6 +198,7 @@ pub fn load(options: &Options) -> Result<Loaded, LoadError> {
         logger,
         counters: Arc::new(Counters::new(counters)),
         rates,
+        rules,
         filter: Some(filter).filter(|_| !options.pids.is_empty()),
         ring_bytes: ring_bytes(options),
         map_bytes,
@@ -352,6 +357,6 @@ pub fn default_ring_bytes(hz: u32) -> u64 {
 fn fixed_map_bytes() -> u64 {
     let cpus = u64::from(sampling::possible());
     let entry = 64;
-    let entries = limits::MAX_SEEN + limits::MAX_FILTER_PIDS + limits::MAX_PROCESSES;
+    let entries = limits::MAX_SEEN + limits::MAX_FILTER_PIDS + limits::MAX_PROCESSES + limits::MAX_CGROUP_RULES;
     cpus * size_of::<record::Scratch>() as u64 + entry * u64::from(entries)
 }

@@ -15,6 +15,7 @@ pub mod offsets;
 mod perf;
 mod rates;
 pub mod reader;
+mod rules;
 mod sampled;
 mod sampling;
 mod sideband;
@@ -27,5 +28,6 @@ pub use load::{LoadError, Loaded, Options, default_ring_bytes, load, try_ring_bu
 pub use names::bound_names;
 pub use perf::Clock;
 pub use rates::{Rates, Reported, period_ns};
+pub use rules::{CgroupRules, Rule};
 pub use sampling::try_sampling;
 pub use tables::{KernelTables, SlabMaker};

@@ -88,6 +88,18 @@ impl Hierarchies {
         CONTROLLERS.into_iter().find(|wanted| self.v1.iter().any(|(_, names)| names.iter().any(|name| name == wanted)))
     }
 
+    /// Where the hierarchy that carries containers is mounted.
+    #[must_use]
+    pub fn container_mount(&self) -> Option<&str> {
+        match self.container_controller() {
+            Some(wanted) => {
+                let has = |names: &[String]| names.iter().any(|name| name == wanted);
+                self.v1.iter().find(|(_, names)| has(names)).map(|(mount, _)| mount.as_str())
+            }
+            None => self.v2.as_deref(),
+        }
+    }
+
     fn containers(&self, btf: &Btf) -> u32 {
         self.container_controller().map_or(UNIFIED, |controller| subsystem(btf, controller).unwrap_or(UNIFIED))
     }
@@ -133,6 +145,7 @@ mod tests {
     fn containers_of_a_hybrid_host_live_in_v1() {
         let hierarchies = Hierarchies::parse(HYBRID);
         assert_eq!(hierarchies.container_controller(), Some("pids"));
+        assert_eq!(hierarchies.container_mount(), Some("/sys/fs/cgroup/pids"));
         assert_eq!(hierarchies.of_path("/sys/fs/cgroup/unified/a"), Ok(None));
         assert_eq!(hierarchies.of_path("/sys/fs/cgroup/cpu/a"), Ok(Some("cpu")));
         assert!(hierarchies.of_path("/sys/fs/cgroup/systemd/a").is_err());
@@ -143,6 +156,7 @@ mod tests {
     fn containers_of_a_unified_host_live_in_v2() {
         let hierarchies = Hierarchies::parse("30 25 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n");
         assert_eq!(hierarchies.container_controller(), None);
+        assert_eq!(hierarchies.container_mount(), Some("/sys/fs/cgroup"));
         assert_eq!(hierarchies.of_path("/sys/fs/cgroup/system.slice"), Ok(None));
     }
 }

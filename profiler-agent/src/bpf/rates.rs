@@ -191,14 +191,36 @@ impl Rates {
     /// # Errors
     /// The kernel refuses.
     pub fn report(&self, reported: Reported) -> std::io::Result<()> {
-        let switches = match reported {
-            Reported::All => 0,
-            Reported::Sampled => SHED_EVENTS,
-            Reported::None => SHED_EVENTS | REPORT_EXECS,
-        };
-        lock(&self.slots).set(SWITCHES, switches, 0).map_err(std::io::Error::other)?;
+        self.switch(SHED_EVENTS, reported != Reported::All)?;
+        self.switch(REPORT_EXECS, reported == Reported::None)?;
         *lock(&self.reported) = reported;
         Ok(())
+    }
+
+    /// Switches something on or off, see [`profiler_common::control`].
+    pub(super) fn switch(&self, switch: u64, on: bool) -> std::io::Result<()> {
+        let mut slots = lock(&self.slots);
+        let now = slots.get(&SWITCHES, 0).map_err(std::io::Error::other)?;
+        let then = if on { now | switch } else { now & !switch };
+        if then == now { Ok(()) } else { slots.set(SWITCHES, then, 0).map_err(std::io::Error::other) }
+    }
+
+    /// The slot of a rate that cgroups may have; that of all others where there is no room for another rate.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub(super) fn slot(&self, hz: u32) -> std::io::Result<u32> {
+        let place = |state: &State| state.services.iter().position(|of| *of == hz);
+        let known = place(&lock(&self.state));
+        let known = match known {
+            Some(place) => Some(place),
+            None if lock(&self.state).services.len() < MAX_SERVICE_RATES => {
+                self.change(|state| state.services.push(hz))?;
+                place(&lock(&self.state))
+            }
+            None => None,
+        };
+        Ok(known.map_or(0, |place| place as u32 + 1))
     }
 
     /// What is reported now.

@@ -8,6 +8,7 @@ use super::{LogConfig, RecordConfig, RunConfig, SampleConfig, SpoolConfig, envir
 use crate::canary::CanaryConfig;
 use crate::export::{Auth, ExportConfig};
 use crate::governor::Budgets;
+use crate::kubernetes::{ACCOUNT, KubernetesConfig, PodLabels};
 use crate::relabel::Rules;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -100,6 +101,11 @@ impl Settings {
             service_name_from: sources,
             labels: self.many("label", value::label),
             label_style: self.one("label-style", |text| value::word(text, value::LABEL_STYLES)).unwrap_or_default(),
+            pod_labels: PodLabels {
+                preset: self.one("label-preset", |text| value::word(text, value::LABEL_PRESETS)).unwrap_or_default(),
+                labels: self.many("pod-label", value::pod_label),
+                annotations: self.many("pod-annotation", value::pod_annotation),
+            },
             unwind_max_bytes: self.one("unwind-max-bytes", value::unwind_bytes).unwrap_or(value::UNWIND_BYTES),
             ring_bytes: self.one("ring-bytes", value::ring_bytes),
             log: LogConfig {
@@ -141,6 +147,16 @@ impl Settings {
         })
     }
 
+    fn kubernetes(&self) -> KubernetesConfig {
+        KubernetesConfig {
+            when: self.one("kubernetes", |text| value::word(text, value::KUBERNETES)).unwrap_or_default(),
+            node_name: self.one("node-name", value::node_name),
+            account: self.path("kubernetes-account").unwrap_or_else(|| ACCOUNT.into()),
+            annotation_prefix: self.one("annotation-prefix", value::annotation_prefix).unwrap_or_default(),
+            default_enabled: self.one("default-enabled", value::switch).unwrap_or(true),
+        }
+    }
+
     fn run_config(&self) -> RunConfig {
         RunConfig {
             sample: self.sample(),
@@ -153,6 +169,7 @@ impl Settings {
             relabel: Rules::new(rules::relabel(&self.layer, &mut Mistakes::default())),
             max_series: self.one("max-series", value::max_series).unwrap_or(value::MAX_SERIES),
             service_frequencies: rules::frequencies(&self.layer, &mut Mistakes::default()),
+            kubernetes: self.kubernetes(),
             canary: self.canary(),
             interval: self.one("interval", value::interval).unwrap_or(value::DEFAULT_INTERVAL),
             budgets: Budgets {
@@ -227,6 +244,7 @@ pub(super) fn contradictions(layer: &Layer, mistakes: &mut Mistakes) {
         );
         mistakes.add(blamed(header, other), text);
     }
+    nameless_node(layer, mistakes);
     repeated_labels(layer, mistakes);
     canary_alone(layer, mistakes);
 }
@@ -248,6 +266,15 @@ fn credentials<'a>(keys: [&str; 3], layer: &'a Layer, mistakes: &mut Mistakes) -
         mistakes.add(blamed(token, basic), text);
     }
     basic
+}
+
+/// Pods are asked for by the name of their node.
+fn nameless_node(layer: &Layer, mistakes: &mut Mistakes) {
+    if let (Some(item), []) = (layer.items("kubernetes").last(), layer.items("node-name"))
+        && item.text == "on"
+    {
+        mistakes.add(item.origin.clone(), "kubernetes on without node-name; give that, too".to_owned());
+    }
 }
 
 /// Nothing is asked for that nobody sends, and nobody asked without an address.

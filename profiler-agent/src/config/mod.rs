@@ -33,6 +33,7 @@ use crate::bpf::Clock;
 use crate::canary::CanaryConfig;
 use crate::export::{Endpoint, ExportConfig};
 use crate::governor::Budgets;
+use crate::kubernetes::{KubernetesConfig, PodLabels};
 use crate::otlp::LabelStyle;
 use crate::process::NameSource;
 use crate::relabel::{Pattern, Rules};
@@ -59,6 +60,8 @@ pub struct SampleConfig {
     pub labels: Vec<(String, String)>,
     /// How label names are written.
     pub label_style: LabelStyle,
+    /// Labels of processes in pods.
+    pub pod_labels: PodLabels,
     /// Bytes of unwind tables at most.
     pub unwind_max_bytes: u64,
     /// Size of the ring buffer; a test seam.
@@ -91,6 +94,8 @@ pub struct RunConfig {
     pub max_series: usize,
     /// Services that are sampled at a frequency of their own; the first that fits counts.
     pub service_frequencies: Vec<ServiceFrequency>,
+    /// Whether and how to ask for pods.
+    pub kubernetes: KubernetesConfig,
     /// Whether and where to ask for what was sent.
     pub canary: Option<CanaryConfig>,
     /// Length of a window.

@@ -20,6 +20,7 @@ pub enum Heading {
     Filters,
     Export,
     Naming,
+    Kubernetes,
     Page,
     Configuration,
     Logging,
@@ -35,6 +36,7 @@ impl Heading {
             Self::Filters => "Filters",
             Self::Export => "Export",
             Self::Naming => "Naming",
+            Self::Kubernetes => "Kubernetes",
             Self::Page => "Page",
             Self::Configuration => "Configuration",
             Self::Logging => "Logging",
@@ -427,6 +429,36 @@ pub static SETTINGS: &[Setting] = &[
         ..Setting::PLAIN
     },
     Setting {
+        key: "label-preset",
+        commands: RUN,
+        heading: Heading::Naming,
+        value_name: "PRESET",
+        default: "default",
+        help: "Labels of pods: default, or namespace, pod and container as alloy has them",
+        check: |text| value::word(text, value::LABEL_PRESETS).map(drop),
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "pod-label",
+        commands: RUN,
+        heading: Heading::Naming,
+        value_name: "NAME[=KEY]",
+        arity: Arity::List,
+        help: "Label of pods that their series have, too [KEY: k8s.pod.label.NAME]",
+        check: |text| value::pod_label(text).map(drop),
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "pod-annotation",
+        commands: RUN,
+        heading: Heading::Naming,
+        value_name: "NAME[=KEY]",
+        arity: Arity::List,
+        help: "Annotation of pods that their series have [KEY: k8s.pod.annotation.NAME]",
+        check: |text| value::pod_annotation(text).map(drop),
+        ..Setting::PLAIN
+    },
+    Setting {
         key: "max-series",
         commands: RUN,
         heading: Heading::Naming,
@@ -444,6 +476,54 @@ pub static SETTINGS: &[Setting] = &[
         arity: Arity::List,
         help: "Ask this server for debug info; several are tried in order",
         check: |text| value::debuginfod(text).map(drop),
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "kubernetes",
+        commands: RUN,
+        heading: Heading::Kubernetes,
+        value_name: "WHEN",
+        default: "auto",
+        help: "Ask the API server for this node's pods: on, off, or auto, in a pod",
+        check: |text| value::word(text, value::KUBERNETES).map(drop),
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "node-name",
+        commands: RUN,
+        heading: Heading::Kubernetes,
+        value_name: "NAME",
+        help: "Name of this node, spec.nodeName of the agent's pod",
+        check: |text| value::node_name(text).map(drop),
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "kubernetes-account",
+        commands: RUN,
+        heading: Heading::Kubernetes,
+        value_name: "FOLDER",
+        default: crate::kubernetes::ACCOUNT,
+        help: "Folder of the service account's token and ca.crt",
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "annotation-prefix",
+        commands: RUN,
+        heading: Heading::Kubernetes,
+        value_name: "PREFIX",
+        default: "profiler",
+        help: "PREFIX/enabled and PREFIX/frequency of pods and namespaces say what is sampled",
+        check: |text| value::annotation_prefix(text).map(drop),
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "default-enabled",
+        commands: RUN,
+        heading: Heading::Kubernetes,
+        value_name: "BOOL",
+        default: "true",
+        help: "Sample pods without an annotation",
+        check: |text| value::switch(text).map(drop),
         ..Setting::PLAIN
     },
     Setting {

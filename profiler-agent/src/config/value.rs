@@ -2,6 +2,7 @@
 
 use crate::bpf::Clock;
 use crate::export::{Endpoint, Protocol, is_server_name};
+use crate::kubernetes::{LabelPreset, When};
 use crate::otlp::LabelStyle;
 use crate::process::NameSource;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -51,6 +52,11 @@ pub(super) const PROTOCOLS: &[(&str, Protocol)] = &[("grpc", Protocol::Grpc), ("
 /// Words of `label-style`.
 pub(super) const LABEL_STYLES: &[(&str, LabelStyle)] =
     &[("underscore", LabelStyle::Underscore), ("dot", LabelStyle::Dot)];
+/// Words of `label-preset`.
+pub(super) const LABEL_PRESETS: &[(&str, LabelPreset)] =
+    &[("default", LabelPreset::Default), ("alloy", LabelPreset::Alloy)];
+/// Words of `kubernetes`.
+pub(super) const KUBERNETES: &[(&str, When)] = &[("auto", When::Auto), ("on", When::On), ("off", When::Off)];
 /// Words of `service-name-from`.
 pub(super) const NAME_SOURCES: &[(&str, NameSource)] = &[
     ("env", NameSource::Env),
@@ -244,6 +250,45 @@ pub(super) fn label(text: &str) -> Parsed<(String, String)> {
         return wrong("is a label that the agent sets itself; another key");
     }
     Ok((key.to_owned(), value.to_owned()))
+}
+
+/// The name of a node: a DNS subdomain.
+pub(super) fn node_name(text: &str) -> Parsed<String> {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-');
+    let right = "lower-case letters, digits, - and ., at most 253, as kubectl get nodes shows it";
+    let fine = !text.is_empty() && text.len() <= 253 && text.bytes().all(fits);
+    if fine { Ok(text.to_owned()) } else { wrong(format!("is no name of a node; {right}")) }
+}
+
+/// What stands before the `/` in the key of an annotation.
+pub(super) fn annotation_prefix(text: &str) -> Parsed<String> {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-');
+    let fine = !text.is_empty() && text.len() <= 253 && text.bytes().all(fits);
+    if fine {
+        Ok(text.to_owned())
+    } else {
+        wrong("is no prefix of annotations; such as profiler or profiler.example.com")
+    }
+}
+
+/// A label of pods and what it is called: `NAME` or `NAME=LABEL`.
+pub(super) fn pod_label(text: &str) -> Parsed<(String, String)> {
+    renamed(text, "k8s.pod.label")
+}
+
+/// The same of an annotation.
+pub(super) fn pod_annotation(text: &str) -> Parsed<(String, String)> {
+    renamed(text, "k8s.pod.annotation")
+}
+
+fn renamed(text: &str, prefix: &str) -> Parsed<(String, String)> {
+    let (name, key) = text.split_once('=').map_or((text, None), |(name, key)| (name, Some(key)));
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'/');
+    if name.is_empty() || name.len() > 317 || !name.bytes().all(fits) {
+        return wrong("has no valid name; as kubectl shows it, such as team or app.kubernetes.io/part-of");
+    }
+    let Some(key) = key else { return Ok((name.to_owned(), format!("{prefix}.{name}"))) };
+    label(&format!("{key}=x")).map(|(key, _)| (name.to_owned(), key))
 }
 
 /// A source of names.

@@ -10,6 +10,7 @@ mod endpoints;
 mod features;
 mod host;
 mod kernel;
+mod kubernetes;
 mod report;
 mod trials;
 
@@ -60,7 +61,11 @@ pub fn examine(configuration: &Result<RunConfig, Mistakes>) -> Report {
     let frequency_hz = configuration.as_ref().map_or(FREQUENCY_ALONE, |config| config.sample.frequency);
     let mut report = examine_host(frequency_hz);
     report.0.extend(match configuration {
-        Ok(config) => endpoints::reached(&config.export),
+        Ok(config) => {
+            let mut checks = endpoints::reached(&config.export);
+            checks.push(kubernetes::reached(&config.kubernetes));
+            checks
+        }
         Err(mistakes) => endpoints::mistakes(mistakes),
     });
     report

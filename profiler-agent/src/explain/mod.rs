@@ -32,7 +32,7 @@ pub fn explain(pid: u32, sources: Vec<NameSource>) -> Result<Report, Failure> {
     let naming = Naming::new(sources);
     let answers = naming.answers(living.key()).unwrap_or_default();
     let mut processes = ProcessTable::new(Executables::new(Arc::default()), naming.clone());
-    let identity = processes.identity(living.key(), None, 0);
+    let identity = processes.identity(living.key(), None, 0, 0);
     let code = code::read(&mut processes, living.key(), &living.exe);
     let runtimes = runtime::find(&living, &code);
     if !naming.lives(living.key()) {

@@ -1,6 +1,7 @@
 //! Who the process is, in lines.
 
 use crate::config::name_source_word;
+use crate::container;
 use crate::process::{Identity, Living, NameSource};
 
 /// What each source of names says.
@@ -20,7 +21,7 @@ pub(super) fn lines(living: &Living, identity: &Identity, answers: &Answers) -> 
     let labels = identity.labels.iter().map(|(key, value)| format!("{key}={value}"));
     lines.push(("labels", labels.collect::<Vec<_>>().join(", ")));
     lines.push(("cgroup", living.cgroup.clone()));
-    lines.extend(container(&living.cgroup).map(|id| ("container", id.to_owned())));
+    lines.extend(container(&living.cgroup));
     lines.extend(living.inner_pid.map(|pid| ("pid namespace", format!("its own, in which its id is {pid}"))));
     lines.retain(|(_, text)| !text.is_empty());
     lines
@@ -46,10 +47,14 @@ fn others(answers: &Answers) -> String {
     parts.join("; ")
 }
 
-/// The id of a container: 64 hexadecimal digits, the innermost.
-fn container(cgroup: &str) -> Option<&str> {
-    let is_id = |part: &&str| part.len() == 64 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
-    cgroup.rsplit(|c: char| !c.is_ascii_alphanumeric()).find(is_id)
+/// The container that its cgroup names, and the pod of it.
+fn container(cgroup: &str) -> Vec<(&'static str, String)> {
+    let line = format!("0::{cgroup}");
+    let Some(found) = container::parse(&line) else { return Vec::new() };
+    let runtime = container::runtime(&line).map(|runtime| format!(", {}", runtime.name())).unwrap_or_default();
+    let id = found.id().map(|id| ("container", format!("{id}{runtime}")));
+    let pod = found.pod_uid.as_ref().map(|uid| ("pod", uid.to_string()));
+    id.into_iter().chain(pod).collect()
 }
 
 #[cfg(test)]
@@ -75,12 +80,12 @@ mod tests {
     }
 
     #[test]
-    fn containers_have_64_digits() {
+    fn containers_have_their_runtime_and_their_pod() {
         let id = "0123456789abcdef".repeat(4);
-        for cgroup in [format!("/docker/{id}"), format!("/kubepods.slice/pod1.slice/cri-containerd-{id}.scope")] {
-            assert_eq!(container(&cgroup), Some(&*id));
-        }
-        assert_eq!(container("/system.slice/ssh.service"), None);
-        assert_eq!(container(&format!("/docker/{id}0")), None);
+        assert_eq!(container(&format!("/docker/{id}")), [("container", format!("{id}, docker"))]);
+        let uid = "7be6f2a4-0c1d-4d5e-9f8a-12ab34cd56ef";
+        let lines = container(&format!("/kubepods/pod{uid}/{id}"));
+        assert_eq!(lines, [("container", id), ("pod", uid.to_owned())]);
+        assert_eq!(container("/system.slice/ssh.service"), []);
     }
 }

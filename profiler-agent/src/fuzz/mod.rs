@@ -20,7 +20,7 @@ pub use disk::MemoryDisk;
 pub use files::{debug_info, eh_frame, elf_headers, go_tables, jitdump, perf_map, symbols};
 pub use settings::{config_file, relabel};
 pub use spooled::{spool_state, spool_window};
-pub use text::{demangle, maps, ring_record};
+pub use text::{cgroup, demangle, maps, ring_record};
 pub use unwinding::{copied_stack, unwind_page, unwind_step, unwind_table};
 
 /// An entry by its name: the name of its fuzz target, and of its folder of inputs.
@@ -29,6 +29,7 @@ pub type Target = (&'static str, fn(&[u8]));
 /// All entries.
 pub const TARGETS: &[Target] = &[
     ("canary_answer", canary_answer),
+    ("cgroup", cgroup),
     ("config_file", config_file),
     ("copied_stack", copied_stack),
     ("debug_info", debug_info),

@@ -1,9 +1,24 @@
 //! Readers of bytes at hand.
 
 use crate::bpf::Event;
+use crate::container;
 use crate::process::maps as process_maps;
 use crate::symbolize::demangle as names;
 use std::hint::black_box;
+
+/// A list of cgroups as in `/proc/PID/cgroup`: ids and uids are what they look like, and few.
+pub fn cgroup(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let hexadecimal = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    let found = container::parse(&text);
+    if let Some(found) = &found {
+        assert!(found.pod_uid.is_some() || !found.ids.is_empty());
+        assert!(found.ids.len() <= 4 && found.ids.iter().all(|id| id.len() == 64 && id.bytes().all(hexadecimal)));
+        let of_uid = |uid: &str| uid.bytes().all(|byte| hexadecimal(byte) || byte == b'-');
+        assert!(found.pod_uid.as_ref().is_none_or(|uid| matches!(uid.len(), 32 | 36) && of_uid(uid)));
+    }
+    assert!(container::runtime(&text).is_none() || found.is_some());
+}
 
 /// A mangled name: what comes out is no longer than a name may be.
 pub fn demangle(data: &[u8]) {

@@ -2,6 +2,7 @@
 
 use crate::bpf::Rates;
 use crate::config::ServiceFrequency;
+use crate::kubernetes::PodNames;
 use crate::process::{Identity, ProcessKey};
 use profiler_common::limits::MAX_PROCESS_RATES;
 use std::collections::{HashMap, HashSet};
@@ -40,16 +41,17 @@ impl Frequencies {
 /// Tells the program of processes whose services have a rate of their own.
 pub struct ServiceRates {
     frequencies: Frequencies,
+    pods: PodNames,
     rates: Arc<Rates>,
-    /// By process, the service it had when it was told.
-    told: HashMap<ProcessKey, Arc<Identity>>,
+    /// By process, what was known of it when it was told: itself, and the version of its pods.
+    told: HashMap<ProcessKey, (Arc<Identity>, u64)>,
 }
 
 impl ServiceRates {
     /// Has told nothing yet.
     #[must_use]
-    pub fn new(frequencies: Frequencies, rates: Arc<Rates>) -> Self {
-        Self { frequencies, rates, told: HashMap::new() }
+    pub fn new(frequencies: Frequencies, pods: PodNames, rates: Arc<Rates>) -> Self {
+        Self { frequencies, pods, rates, told: HashMap::new() }
     }
 
     /// A process is called so; the program goes by that from its next sample on.
@@ -57,14 +59,15 @@ impl ServiceRates {
         if self.frequencies.distinct().is_empty() {
             return;
         }
-        if self.told.get(&key).is_some_and(|told| Arc::ptr_eq(told, identity)) {
+        let version = self.pods.version();
+        if self.told.get(&key).is_some_and(|(told, of)| Arc::ptr_eq(told, identity) && *of == version) {
             return;
         }
         if self.told.len() >= MAX_PROCESS_RATES as usize {
             self.told.clear();
         }
-        self.told.insert(key, Arc::clone(identity));
-        let hz = self.frequencies.of(&identity.service);
+        self.told.insert(key, (Arc::clone(identity), version));
+        let hz = self.frequencies.of(&self.pods.of(identity).name);
         if let Err(error) = self.rates.set_process(key.tgid, key.start_ns, hz) {
             tracing::warn!(%error, pid = key.tgid, "cannot tell the kernel program how often to sample a process");
         }

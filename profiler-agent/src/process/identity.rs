@@ -4,6 +4,7 @@ use super::mapping::{Mapping, Mappings};
 use super::service::{Facts, NameSource};
 use super::table::ProcessKey;
 use super::{maps, proc, service};
+use crate::container::{self, Container};
 use std::sync::Arc;
 
 /// `/proc/PID/stat` counts in hundredths of a second (`USER_HZ`).
@@ -12,17 +13,27 @@ const TICK_NS: u64 = 10_000_000;
 /// What samples of a process are labelled with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// `service.name`.
+    /// `service.name`, by what the process says itself.
     pub service: Arc<str>,
+    /// What said that.
+    pub source: Option<NameSource>,
     /// Further labels, sorted by key.
     pub labels: Vec<(Arc<str>, Arc<str>)>,
     /// Name of the executable, or of the kernel thread.
     pub name: Arc<str>,
+    /// The container that it is in.
+    pub container: Option<Arc<Container>>,
 }
 
 /// All kernel threads are one service.
 pub(super) fn of_kernel_thread(name: String) -> Arc<Identity> {
-    Arc::new(Identity { service: Arc::from("kernel"), labels: Vec::new(), name: Arc::from(name) })
+    Arc::new(Identity {
+        service: Arc::from("kernel"),
+        source: None,
+        labels: Vec::new(),
+        name: Arc::from(name),
+        container: None,
+    })
 }
 
 /// How processes get their names.
@@ -44,10 +55,13 @@ impl Naming {
     pub(super) fn of_live(&self, key: ProcessKey) -> Option<Arc<Identity>> {
         self.with_facts(key, |facts| {
             let labels = service::labels(facts.environ);
+            let (service, source) = service::service_name(facts, &self.sources);
             Arc::new(Identity {
-                service: Arc::from(service::service_name(facts, &self.sources)),
+                service: Arc::from(service),
+                source,
                 labels: labels.into_iter().map(|(key, value)| (Arc::from(key), Arc::from(value))).collect(),
                 name: Arc::from(service::exe_name(facts.exe)),
+                container: container::parse(facts.cgroup).map(Arc::new),
             })
         })
     }
@@ -67,10 +81,11 @@ impl Naming {
         self.lives(key).then_some(said)
     }
 
-    /// Of a process that is gone: called by its executable.
-    pub(super) fn of_dead(&self, executable: Option<&Mapping>) -> Arc<Identity> {
+    /// Of a process that is gone: called by its executable, and in the container that others of its cgroup are in.
+    pub(super) fn of_dead(&self, executable: Option<&Mapping>, container: Option<Arc<Container>>) -> Arc<Identity> {
         let name: Arc<str> = Arc::from(service::exe_name(executable.map_or("", |mapping| &mapping.path)));
-        Arc::new(Identity { service: Arc::clone(&name), labels: Vec::new(), name })
+        let service = Arc::clone(&name);
+        Arc::new(Identity { service, source: Some(NameSource::Exe), labels: Vec::new(), name, container })
     }
 
     /// Mappings of a process that lives.

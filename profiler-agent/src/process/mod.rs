@@ -4,6 +4,7 @@
 //! processes say is read with bounds; it can cost them their names, never the agent.
 
 mod below;
+mod containers;
 pub(crate) mod elf;
 mod executable;
 mod identity;
@@ -24,5 +25,5 @@ pub(crate) use living::{Living, NotRead};
 pub use mapping::Mapping;
 pub use root::Root;
 pub use service::NameSource;
-pub(crate) use service::percent_decode;
+pub(crate) use service::{percent_decode, printable};
 pub use table::{CodeAddress, ProcessKey, ProcessTable};

@@ -41,11 +41,11 @@ pub(super) struct Facts<'a> {
     pub exe: &'a str,
 }
 
-/// `service.name` by the first source that answers; the executable's name when none does.
+/// `service.name` by the first source that answers, and which one that is; the executable's name when none does.
 #[must_use]
-pub(super) fn service_name(facts: &Facts<'_>, sources: &[NameSource]) -> String {
-    let answer = |source: &NameSource| answer(facts, *source);
-    sources.iter().find_map(answer).and_then(|name| clean(&name)).unwrap_or_else(|| exe_name(facts.exe))
+pub(super) fn service_name(facts: &Facts<'_>, sources: &[NameSource]) -> (String, Option<NameSource>) {
+    let answer = |source: &NameSource| Some((printable(&answer(facts, *source)?)?, Some(*source)));
+    sources.iter().find_map(answer).unwrap_or_else(|| (exe_name(facts.exe), None))
 }
 
 fn answer(facts: &Facts<'_>, source: NameSource) -> Option<String> {
@@ -61,8 +61,8 @@ fn answer(facts: &Facts<'_>, source: NameSource) -> Option<String> {
 /// What each source says.
 #[must_use]
 pub(super) fn answers(facts: &Facts<'_>, sources: &[NameSource]) -> Vec<(NameSource, Option<String>)> {
-    let printable = |name: String| clean(&name).unwrap_or_else(|| exe_name(facts.exe));
-    sources.iter().map(|&source| (source, answer(facts, source).map(printable))).collect()
+    let shown = |name: String| printable(&name).unwrap_or_else(|| exe_name(facts.exe));
+    sources.iter().map(|&source| (source, answer(facts, source).map(shown))).collect()
 }
 
 /// The file name of an executable. Those in memory have names made up at random: all of them are `memfd`.
@@ -71,7 +71,7 @@ pub(super) fn exe_name(exe: &str) -> String {
     if exe.starts_with("/memfd:") {
         return "memfd".into();
     }
-    clean(base_name(exe)).unwrap_or_else(|| "unknown".into())
+    printable(base_name(exe)).unwrap_or_else(|| "unknown".into())
 }
 
 /// `service.namespace` and `service.version` of `OTEL_RESOURCE_ATTRIBUTES`.
@@ -79,7 +79,7 @@ pub(super) fn exe_name(exe: &str) -> String {
 pub(super) fn labels(environ: &[u8]) -> Vec<(String, String)> {
     let attributes = resource_attributes(environ);
     let wanted = ["service.namespace", "service.version"];
-    wanted.into_iter().filter_map(|key| Some((key.to_owned(), clean(attributes.get(key)?)?))).collect()
+    wanted.into_iter().filter_map(|key| Some((key.to_owned(), printable(attributes.get(key)?)?))).collect()
 }
 
 fn from_environment(environ: &[u8]) -> Option<String> {
@@ -154,7 +154,8 @@ fn base_name(path: &str) -> &str {
     path.trim_end_matches('/').rsplit('/').next().unwrap_or(path)
 }
 
-fn clean(name: &str) -> Option<String> {
+/// A name as labels may have it: bounded, without what terminals obey; none where nothing is left.
+pub(crate) fn printable(name: &str) -> Option<String> {
     let name: String = name.trim().chars().map(|c| if c.is_control() { '?' } else { c }).collect();
     Some(name[..name.floor_char_boundary(MAX_NAME_BYTES)].to_owned()).filter(|name| !name.is_empty())
 }
@@ -167,7 +168,7 @@ mod tests {
 
     fn named(exe: &str, cmdline: &str) -> String {
         let cmdline = cmdline.replace(' ', "\0");
-        service_name(&Facts { exe, cmdline: cmdline.as_bytes(), ..Facts::default() }, &ALL)
+        service_name(&Facts { exe, cmdline: cmdline.as_bytes(), ..Facts::default() }, &ALL).0
     }
 
     #[test]
@@ -185,13 +186,13 @@ mod tests {
             exe: "/usr/sbin/nginx",
             ..Facts::default()
         };
-        assert_eq!(service_name(&facts("A=1\0OTEL_SERVICE_NAME=shop\0"), &ALL), "shop");
+        assert_eq!(service_name(&facts("A=1\0OTEL_SERVICE_NAME=shop\0"), &ALL).0, "shop");
         let attributes =
             facts("OTEL_SERVICE_NAME=\0OTEL_RESOURCE_ATTRIBUTES=a=b, service.name=my%20shop,service.version=1.2");
-        assert_eq!(service_name(&attributes, &ALL), "my shop");
+        assert_eq!(service_name(&attributes, &ALL).0, "my shop");
         assert_eq!(labels(attributes.environ), [("service.version".to_owned(), "1.2".to_owned())]);
-        assert_eq!(service_name(&facts("XOTEL_SERVICE_NAME=no"), &ALL), "nginx");
-        assert_eq!(service_name(&facts("OTEL_SERVICE_NAME=shop"), &[NameSource::Exe]), "nginx");
+        assert_eq!(service_name(&facts("XOTEL_SERVICE_NAME=no"), &ALL).0, "nginx");
+        assert_eq!(service_name(&facts("OTEL_SERVICE_NAME=shop"), &[NameSource::Exe]).0, "nginx");
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod looking;
 #[cfg(test)]
 mod tests;
 
+use super::containers::Containers;
 use super::executable::{Executable, ExecutableKind, Executables, FileKey};
 use super::identity::{self, Identity};
 use super::jit::Jit;
@@ -20,6 +21,8 @@ use std::sync::Arc;
 const MAX_PROCESSES: usize = 65_536;
 /// How long a dead process is remembered: its last samples may still be in other rings, or wait for tables.
 const REMEMBER_NS: u64 = 6_000_000_000;
+/// How often a process is looked for in another cgroup: in v1 its threads may be in several.
+const SETTLE_NS: u64 = 1_000_000_000;
 /// How often processes whose end was missed are looked for.
 const SWEEP_NS: u64 = 30_000_000_000;
 
@@ -41,6 +44,9 @@ struct Process {
     mappings_number: u64,
     /// None until the first sample since fork or exec.
     identity: Option<Arc<Identity>>,
+    /// The cgroup that it was in then, and when it may be looked for in another one.
+    cgroup_id: u64,
+    settles_ns: u64,
     /// Whether it ever had a sample.
     had_sample: bool,
     jit: Jit,
@@ -72,6 +78,7 @@ pub struct ProcessTable {
     dead: VecDeque<(u64, ProcessKey)>,
     executables: Executables,
     names: identity::Naming,
+    containers: Containers,
     swept_ns: u64,
     /// Processes whose mappings are others than at the last [`ProcessTable::take_changed`].
     changed: HashSet<ProcessKey>,
@@ -93,6 +100,7 @@ impl ProcessTable {
             dead: VecDeque::new(),
             executables,
             names,
+            containers: Containers::default(),
             swept_ns: 0,
             changed: HashSet::new(),
             last_number: 0,
@@ -172,10 +180,18 @@ impl ProcessTable {
         self.lost_ns = self.lost_ns.max(time_ns);
     }
 
-    /// Who a sample belongs to. `kernel_thread` is the sample when its task is one, `time_ns` the sample's time.
-    pub fn identity(&mut self, key: ProcessKey, kernel_thread: Option<&Sample>, time_ns: u64) -> Arc<Identity> {
+    /// Who a sample belongs to. `kernel_thread` is the sample when its task is one, `time_ns` the sample's time, and
+    /// `cgroup_id` the cgroup that containers are told apart by, 0 where it is not known.
+    pub fn identity(
+        &mut self,
+        key: ProcessKey,
+        kernel_thread: Option<&Sample>,
+        time_ns: u64,
+        cgroup_id: u64,
+    ) -> Arc<Identity> {
         if let Some(identity) = self.processes.get(&key).and_then(|process| process.identity.clone()) {
-            return identity;
+            let moved = kernel_thread.is_none() && cgroup_id != 0;
+            return if moved { self.moved(key, identity, time_ns, cgroup_id) } else { identity };
         }
         if let Some(sample) = kernel_thread {
             let process = self.processes.entry(key).or_default();
@@ -184,9 +200,31 @@ impl ProcessTable {
         }
         self.look(key, time_ns);
         let process = self.processes.entry(key).or_default();
-        let identity = self.names.of_live(key).unwrap_or_else(|| self.names.of_dead(process.mappings.first_file()));
+        let identity = match self.names.of_live(key) {
+            Some(identity) => {
+                self.containers.note(cgroup_id, identity.container.as_ref());
+                identity
+            }
+            None => self.names.of_dead(process.mappings.first_file(), self.containers.get(cgroup_id)),
+        };
         (process.identity, process.had_sample) = (Some(Arc::clone(&identity)), true);
+        (process.cgroup_id, process.settles_ns) = (cgroup_id, time_ns.saturating_add(SETTLE_NS));
         self.current.insert(key.tgid, key);
+        identity
+    }
+
+    /// The same process, perhaps in another container by now.
+    fn moved(&mut self, key: ProcessKey, old: Arc<Identity>, time_ns: u64, cgroup_id: u64) -> Arc<Identity> {
+        let Some(process) = self.processes.get_mut(&key) else { return old };
+        if process.cgroup_id == cgroup_id || process.settles_ns > time_ns {
+            return old;
+        }
+        process.settles_ns = time_ns.saturating_add(SETTLE_NS);
+        let Some(new) = self.names.of_live(key) else { return old };
+        process.cgroup_id = cgroup_id;
+        self.containers.note(cgroup_id, new.container.as_ref());
+        let identity = if *new == *old { old } else { new };
+        process.identity = Some(Arc::clone(&identity));
         identity
     }
 

@@ -2,14 +2,14 @@
 
 use super::names::{Names, Site};
 use crate::aggregate::{Frame, Window};
-use crate::process::Identity;
+use crate::kubernetes::{Named, PodNames};
 use crate::profile::{Function, Line, Location, Mapping, Process, Profile, Sample, Service, Thread};
 use crate::telemetry::lose;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Names everything in a closed window.
-pub fn symbolize(window: &Window, names: &mut Names) -> Profile {
+/// Names everything in a closed window, processes by their pods as far as those are known now.
+pub fn symbolize(window: &Window, names: &mut Names, pods: &PodNames) -> Profile {
     let (functions, locations) = locations(window, names);
     names.end_window();
     let process = |process: &crate::aggregate::WindowProcess| Process {
@@ -36,7 +36,7 @@ pub fn symbolize(window: &Window, names: &mut Names) -> Profile {
         stacks: window.stacks.iter().map(|stack| stack.iter().copied().collect()).collect(),
         processes: window.processes.iter().map(process).collect(),
         threads: window.threads.iter().map(thread).collect(),
-        services: services(window),
+        services: services(window, pods),
     }
 }
 
@@ -88,21 +88,18 @@ impl Functions {
     }
 }
 
-/// Service name and further labels.
-type SeriesKey<'a> = (&'a str, &'a [(Arc<str>, Arc<str>)]);
-
 /// Samples by service and labels.
-fn services(window: &Window) -> Vec<Service> {
+fn services(window: &Window, pods: &PodNames) -> Vec<Service> {
+    let named: Vec<Named> = window.processes.iter().map(|process| pods.of(&process.identity)).collect();
     let mut services: Vec<Service> = Vec::new();
-    let mut index: HashMap<SeriesKey<'_>, usize> = HashMap::new();
+    let mut index: HashMap<&Named, usize> = HashMap::new();
     for (&(stack, thread), &count) in &window.counts {
         if lose::one("symbolize") {
             continue;
         }
-        let process = &window.processes[window.threads[thread as usize].process as usize];
-        let Identity { service: name, labels, .. } = &*process.identity;
-        let at = *index.entry((name, labels)).or_insert_with(|| {
-            services.push(Service { name: Arc::clone(name), labels: labels.clone(), samples: Vec::new() });
+        let named = &named[window.threads[thread as usize].process as usize];
+        let at = *index.entry(named).or_insert_with(|| {
+            services.push(Service { name: Arc::clone(&named.name), labels: named.labels.clone(), samples: Vec::new() });
             services.len() - 1
         });
         services[at].samples.push(Sample { stack, thread, count });

@@ -54,6 +54,9 @@ metrics! {
     UnwindBytes = "profiler_unwind_bytes" "gauge" "", "Memory of the unwind rows.";
     HistoryBytes = "profiler_history_bytes" "gauge" "", "Memory of the last hour kept for the page.";
     ConfigReloads = "profiler_config_reloads_total" "counter" "outcome", "Configurations read again on SIGHUP.";
+    KubernetesPods = "profiler_kubernetes_pods" "gauge" "", "Pods of this node that the API server has told of and that are not gone.";
+    KubernetesExcluded = "profiler_kubernetes_pods_excluded" "gauge" "", "Pods of this node that are not sampled because an annotation, or the lack of one, says so.";
+    KubernetesErrors = "profiler_kubernetes_errors_total" "counter" "reason", "Answers of the API server, and ways to it, that told nothing of pods or namespaces.";
     Series = "profiler_series" "gauge" "", "Series that this agent sent something for in the last hour.";
     SeriesFolded = "profiler_series_folded_samples_total" "counter" "", "Samples that went into a series called other because there are as many as there may be.";
     BuildInfo = "profiler_build_info" "gauge" "version", "Always 1; the label is the version.";

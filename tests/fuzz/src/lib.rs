@@ -10,6 +10,8 @@ pub mod canary;
 #[path = "../../../profiler-agent/src/config/mod.rs"]
 pub mod config;
 pub mod confine;
+#[path = "../../../profiler-agent/src/container/mod.rs"]
+pub mod container;
 pub mod exit;
 pub mod export;
 #[path = "../../../profiler-agent/src/fuzz/mod.rs"]
@@ -17,6 +19,7 @@ pub mod fuzz;
 #[path = "../../../profiler-agent/src/golang/mod.rs"]
 pub mod golang;
 pub mod governor;
+pub mod kubernetes;
 pub mod otlp;
 #[path = "../../../profiler-agent/src/process/mod.rs"]
 pub mod process;

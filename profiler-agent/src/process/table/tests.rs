@@ -53,7 +53,7 @@ const NOBODY: ProcessKey = ProcessKey { tgid: 0, start_ns: 0 };
 #[test]
 fn what_events_told_since_exec_is_not_read_again() {
     let (mut table, key) = executed();
-    table.identity(key, None, 2);
+    table.identity(key, None, 2, 0);
     assert_eq!(starts(&mut table, key), [0x7000]);
 }
 
@@ -62,7 +62,7 @@ fn a_process_whose_parent_is_not_known_is_read() {
     let (mut table, key) = (table(), own());
     table.process_event(&event(FORK, key, NOBODY));
     assert!(map(&mut table, key, 0x7000));
-    table.identity(key, None, 2);
+    table.identity(key, None, 2, 0);
     let seen = starts(&mut table, key);
     assert!(seen.len() > 2 && !seen.contains(&0x7000), "{seen:x?}");
 }
@@ -89,7 +89,7 @@ fn children_have_what_their_parents_had() {
     table.process_event(&event(FORK, child, parent));
     assert!(map(&mut table, parent, 0x9000) && map(&mut table, child, 0xa000));
     assert_eq!(starts(&mut table, child), [0x7000, 0xa000]);
-    table.identity(child, None, 2);
+    table.identity(child, None, 2, 0);
     assert!(!table.process_event(&event(EXIT, child, NOBODY)));
     assert!(table.contains(child) && !map(&mut table, child, 0xb000));
 }
@@ -108,7 +108,7 @@ fn a_pid_that_was_given_anew_is_another_process() {
     let (mut table, parent) = executed();
     let [first, second] = [7, 8].map(|start_ns| ProcessKey { tgid: 1 << 30, start_ns });
     table.process_event(&event(FORK, first, parent));
-    table.identity(first, None, 2);
+    table.identity(first, None, 2, 0);
     table.process_event(&event(FORK, second, NOBODY));
     // The end of the first is told late.
     table.process_event(&event(EXIT, first, NOBODY));
