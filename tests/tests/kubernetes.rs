@@ -98,6 +98,16 @@ fn accepting() -> Stub {
 
 /// The labels of all series so far, with their samples.
 fn series(stub: &Stub) -> Vec<(Labels, u64)> {
+    series_since(stub, 0)
+}
+
+fn now_unix_ns() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    u64::try_from(since.as_nanos()).unwrap()
+}
+
+/// The same of windows that began after a time.
+fn series_since(stub: &Stub, since_unix_ns: u64) -> Vec<(Labels, u64)> {
     let mut all = Vec::new();
     for arrival in stub.arrivals() {
         for resource in &arrival.request.resource_profiles {
@@ -111,7 +121,8 @@ fn series(stub: &Stub) -> Vec<(Labels, u64)> {
                 other => panic!("{} is {other:?}", attribute.key),
             };
             let profiles = resource.scope_profiles.iter().flat_map(|scope| &scope.profiles);
-            let values = profiles.flat_map(|profile| &profile.samples).flat_map(|sample| &sample.values);
+            let later = profiles.filter(|profile| profile.time_unix_nano >= since_unix_ns);
+            let values = later.flat_map(|profile| &profile.samples).flat_map(|sample| &sample.values);
             all.push((attributes.map(label).collect(), values.map(|value| *value as u64).sum()));
         }
     }
@@ -250,15 +261,32 @@ fn without_the_right_there_are_ids_and_one_sentence() {
     assert!(status.success(), "{log}");
     let sentence = "Kubernetes: the API server does not let the agent list and watch pods (403: pods is forbidden: \
                     User \"system:serviceaccount:profiler:agent\" cannot list resource): containers are named by their ids";
-    assert_eq!(log.matches("(403").count(), 1, "{log}");
+    assert_eq!(log.matches("403").count(), 1, "{log}");
     assert!(log.contains(sentence), "{log}");
     assert!(log.contains("grant get, list and watch of pods to the agent's service account"), "{log}");
     assert!(log.contains("Kubernetes: pods can be watched again"), "{log}");
 }
 
-/// Samples of a service in the parts that came after the first `skip`.
-fn samples_of(stub: &Stub, skip: usize, wanted: impl Fn(&Labels) -> bool) -> u64 {
-    series(stub).iter().skip(skip).filter(|(labels, _)| wanted(labels)).map(|(_, samples)| samples).sum()
+/// Samples of series in windows that began after a time.
+fn samples_since(stub: &Stub, since_unix_ns: u64, wanted: impl Fn(&Labels) -> bool) -> u64 {
+    series_since(stub, since_unix_ns).iter().filter(|(labels, _)| wanted(labels)).map(|(_, samples)| samples).sum()
+}
+
+/// Waits for samples in windows that began after a time.
+fn wait_for_samples(stub: &Stub, since_unix_ns: u64, least: u64, wanted: impl Fn(&Labels) -> bool) {
+    let started = Instant::now();
+    while samples_since(stub, since_unix_ns, &wanted) < least {
+        assert!(started.elapsed() < PATIENCE, "too few samples: {:#?}", series_since(stub, since_unix_ns));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn of_pod(labels: &Labels) -> bool {
+    labels.contains_key("k8s_pod_name") || labels.contains_key("container_id")
+}
+
+fn of_beside(labels: &Labels) -> bool {
+    labels["service.name"] == "beside"
 }
 
 fn wait_for_excluded(agent: &Agent, pods: f64) {
@@ -267,12 +295,6 @@ fn wait_for_excluded(agent: &Agent, pods: f64) {
         assert!(started.elapsed() < PATIENCE, "the annotation has no effect");
         std::thread::sleep(Duration::from_millis(20));
     }
-}
-
-/// Windows that began after now: of those before, two may still be on their way.
-fn wait_for_windows(stub: &Stub, windows: u32) {
-    let _ = stub;
-    std::thread::sleep(Duration::from_millis(1000 * u64::from(windows) + 500));
 }
 
 fn assert_excluded(annotations: &serde_json::Value, of_namespace: &serde_json::Value) {
@@ -288,27 +310,19 @@ fn assert_excluded(annotations: &serde_json::Value, of_namespace: &serde_json::V
     api.put_namespace(json!({ "metadata": { "name": "shop", "uid": "ns", "annotations": of_namespace } }));
     api.put_pod(pod(annotations));
     wait_for_excluded(&agent, 1.0);
-    wait_for_windows(&stub, 2);
-    let before = series(&stub).len();
+    let applied = now_unix_ns();
     // A storm of forks in the pod costs no sample.
     let storm = Running::held(Path::new("/bin/sh"), &["-c", "while :; do /bin/true; done"]);
     group.container.add(&storm);
     storm.go_on();
-    wait_for_windows(&stub, 3);
-    let of_pod = |labels: &Labels| labels.contains_key("k8s_pod_name") || labels.contains_key("container_id");
-    assert_eq!(samples_of(&stub, before, of_pod), 0, "{:#?}", series(&stub));
-    assert!(samples_of(&stub, before, |labels| labels["service.name"] == "beside") > 0);
+    wait_for_samples(&stub, applied, 100, of_beside);
+    assert_eq!(samples_since(&stub, applied, of_pod), 0, "{:#?}", series_since(&stub, applied));
     drop(storm);
     // And back.
     api.put_namespace(json!({ "metadata": { "name": "shop", "uid": "ns" } }));
     api.put_pod(pod(&json!({})));
+    wait_for_samples(&stub, applied, 10, of_pod);
     wait_for_excluded(&agent, 0.0);
-    let before = series(&stub).len();
-    let started = Instant::now();
-    while samples_of(&stub, before, of_pod) == 0 {
-        assert!(started.elapsed() < PATIENCE, "the pod is not sampled again");
-        std::thread::sleep(Duration::from_millis(100));
-    }
     drop((burning, beside));
     let (_, log) = agent.stop();
     let applied = log.lines().find(|line| line.contains("applied: the pod is not sampled")).expect(&log);
@@ -348,10 +362,38 @@ fn pods_are_asked_where_none_is_sampled_otherwise() {
     wait_for(&stub, "k8s_pod_name", "web-5d69d7f9c-x2b4z");
     api.put_pod(pod(&json!({})));
     wait_for_excluded(&agent, 1.0);
-    wait_for_windows(&stub, 2);
-    let before = series(&stub).len();
-    wait_for_windows(&stub, 3);
-    assert_eq!(samples_of(&stub, before, |labels| labels.contains_key("k8s_pod_name")), 0, "{:#?}", series(&stub));
-    drop(burning);
+    let applied = now_unix_ns();
+    let beside = burn_alone(folder.path(), "beside");
+    wait_for_samples(&stub, applied, 100, of_beside);
+    assert_eq!(samples_since(&stub, applied, of_pod), 0, "{:#?}", series_since(&stub, applied));
+    drop((burning, beside));
     drop(agent);
+}
+
+#[test]
+fn a_pod_has_the_frequency_that_it_asks_for() {
+    let _alone = alone();
+    let (folder, api, stub) = (tempfile::tempdir().unwrap(), ApiServer::start(), accepting());
+    let group = PodGroup::new(UID, &id());
+    let burning = burn(folder.path(), "nginx", &group.container);
+    api.put_pod(pod(&json!({ "profiler/frequency": "5" })));
+    let agent = agent(&api, &stub, &[]);
+    let started = Instant::now();
+    let periods = || -> Vec<i64> {
+        let arrivals = stub.arrivals();
+        let resources = arrivals.iter().flat_map(|arrival| &arrival.request.resource_profiles);
+        let of_pod = resources.filter(|resource| {
+            let attributes = resource.resource.iter().flat_map(|resource| &resource.attributes);
+            attributes.into_iter().any(|attribute| attribute.key == "k8s_pod_name")
+        });
+        let profiles = of_pod.flat_map(|resource| &resource.scope_profiles).flat_map(|scope| &scope.profiles);
+        profiles.map(|profile| profile.period).collect()
+    };
+    while !periods().contains(&200_000_000) {
+        assert!(started.elapsed() < PATIENCE, "{:?}", periods());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    drop(burning);
+    let (_, log) = agent.stop();
+    assert!(log.contains("applied: the pod is sampled at its frequency"), "{log}");
 }

@@ -22,7 +22,7 @@ use crate::export::Exporter;
 use crate::governor::{Frequencies, Pressure};
 use crate::history::History;
 use crate::keeper::{Found, Keeper};
-use crate::kubernetes::{Enforcement, Kubernetes, PodNames, Store};
+use crate::kubernetes::{Kubernetes, PodNames, Store};
 use crate::process::Naming;
 use crate::session::{Session, SessionOptions};
 use crate::symbolize::{Debuginfod, DebuginfodOptions};
@@ -105,13 +105,13 @@ fn start(config: RunConfig, kallsyms: Option<File>, reread: Reread<'_>) -> anyho
     }
     let page = page_state::page_state(&config, &shared, exporter.as_ref(), canary, token);
     drop(entered);
+    let mut enforcement = kubernetes.enforcement(&config.kubernetes, &shared.metrics);
     let mut rules = confine::Rules::of(&config);
     rules.connect_ports.extend(kubernetes.port());
     let network = Network::start(runtime, rules, Served { listener, page, exporter, kubernetes, orders }, &shared)?;
     confine::supervisor_thread();
     let governed = Governed::new(&config, &shared, session.controls());
-    let enforcement =
-        Enforcement::new(Arc::clone(&shared.pods), config.kubernetes.clone(), Arc::clone(&shared.metrics));
+    governed.enforce(&mut enforcement);
     Supervisor { enforcement, governed, config, shared, destination, session: Some(session), network, keeper }
         .supervise(&ordered, reread)
 }

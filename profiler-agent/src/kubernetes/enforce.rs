@@ -19,6 +19,11 @@ use std::time::{Duration, Instant};
 /// A program that began before a rule was told has ended by then: each runs for microseconds.
 const IN_FLIGHT: Duration = Duration::from_millis(2);
 
+/// How long kubelet may take to make the cgroup of a pod that it has been given.
+const CGROUP_PATIENCE: Duration = Duration::from_secs(60);
+/// No version of the pods.
+const NEVER: u64 = u64::MAX;
+
 /// What is in force.
 pub struct Enforcement {
     store: Arc<Store>,
@@ -32,6 +37,7 @@ pub struct Enforcement {
     /// By uid: the rule, since when it is known, and whether it holds.
     pods: HashMap<Arc<str>, Stand>,
     said_full: bool,
+    said_missing: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -47,12 +53,12 @@ impl Enforcement {
     pub fn new(store: Arc<Store>, config: KubernetesConfig, metrics: Arc<Metrics>) -> Self {
         let root = crate::bpf::offsets::Hierarchies::mounted().container_mount().map(PathBuf::from);
         let (cgroups, pods) = (PodCgroups::default(), HashMap::new());
-        Self { store, config, metrics, root, cgroups, version: 0, pods, said_full: false }
+        Self { store, config, metrics, root, cgroups, version: NEVER, pods, said_full: false, said_missing: false }
     }
 
     /// New programs: they know no rule.
     pub fn begin_anew(&mut self) {
-        self.version = 0;
+        self.version = NEVER;
         self.pods.values_mut().for_each(|stand| stand.holds = false);
     }
 
@@ -64,7 +70,7 @@ impl Enforcement {
         }
         self.version = version;
         let pods = self.decide();
-        if pods.iter().any(|pod| !self.cgroups.pods.contains_key(&*pod.uid)) || self.misses_outer(&pods) {
+        if pods.iter().any(|pod| !self.cgroups.pods.contains_key(&*pod.uid)) || self.misses_outer() {
             self.cgroups = self.root.as_deref().map(PodCgroups::find).unwrap_or_default();
         }
         match rules.set(&self.wanted()) {
@@ -105,8 +111,8 @@ impl Enforcement {
         pods
     }
 
-    fn misses_outer(&self, pods: &[Arc<Pod>]) -> bool {
-        !self.config.default_enabled && self.cgroups.around.is_empty() && !pods.is_empty()
+    fn misses_outer(&self) -> bool {
+        !self.config.default_enabled && self.cgroups.around.is_empty()
     }
 
     fn wanted(&self) -> BTreeMap<u64, Rule> {
@@ -127,6 +133,14 @@ impl Enforcement {
         for pod in pods {
             let Some(stand) = self.pods.get_mut(&pod.uid).filter(|stand| fresh(stand)) else { continue };
             if !self.cgroups.pods.contains_key(&*pod.uid) {
+                if stand.since.elapsed() > CGROUP_PATIENCE && !std::mem::replace(&mut self.said_missing, true) {
+                    tracing::warn!(
+                        namespace = pod.namespace,
+                        pod = pod.name,
+                        fix = "mount the host's /sys/fs/cgroup into the agent's pod, read-only",
+                        "the cgroup of a pod is not found: what its annotations say of sampling has no effect"
+                    );
+                }
                 continue;
             }
             stand.holds = true;

@@ -66,6 +66,13 @@ impl Kubernetes {
         self.access.as_ref().map(|access| access.port)
     }
 
+    /// What does as the pods say. Where nobody is asked for them, none has to say yes.
+    #[must_use]
+    pub fn enforcement(&self, config: &KubernetesConfig, metrics: &Arc<Metrics>) -> Enforcement {
+        let default_enabled = config.default_enabled || self.access.is_none();
+        Enforcement::new(self.store(), KubernetesConfig { default_enabled, ..config.clone() }, Arc::clone(metrics))
+    }
+
     /// Watches until it is dropped, on the runtime that polls it; `changed` is called when something may be another.
     pub async fn watch(self, metrics: Arc<Metrics>, changed: impl Fn()) {
         if let Some(access) = self.access {
