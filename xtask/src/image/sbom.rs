@@ -13,6 +13,10 @@ use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
+const AGENT: &str = "profiler-agent";
+const KERNEL_PROGRAM: &str = "profiler-ebpf";
+const KERNEL_TARGET: &str = "bpfel-unknown-none";
+
 /// Name and version of a crate.
 type Crate = (String, String);
 /// What each crate links.
@@ -20,10 +24,10 @@ type Graph = BTreeMap<Crate, BTreeSet<Crate>>;
 
 /// The document.
 pub(crate) fn document(source: &Source, compiler: &Compiler) -> Result<Vec<u8>> {
-    let graph = graph(&linked(compiler)?)?;
+    let graph = linked(compiler)?;
     let licenses = licenses()?;
     let checksums = checksums(&fs::read_to_string(places::workspace().join("Cargo.lock"))?)?;
-    let root = graph.keys().find(|(name, _)| name == "profiler-agent").context("no agent in its own tree")?;
+    let root = &named(&graph, AGENT)?;
     let components = graph.keys().filter(|member| *member != root).map(|member| {
         let license = licenses.get(member).and_then(Option::as_deref);
         component(member, license, checksums.get(member).map(String::as_str))
@@ -96,10 +100,23 @@ fn libraries(compiler: &Compiler) -> Result<[Value; 2]> {
 }
 
 /// Lines of `DEPTHname vVERSION …`; what was shown before has no lines below it.
-fn linked(compiler: &Compiler) -> Result<String> {
-    let mut cargo =
-        shell::cargo(["tree", "--locked", "--package", "profiler-agent", "--edges", "normal,no-proc-macro"]);
-    output(cargo.args(["--prefix", "depth", "--charset", "ascii", "--target", &compiler.triple()]))
+fn tree(package: &str, target: &str) -> Result<String> {
+    let mut cargo = shell::cargo(["tree", "--locked", "--package", package, "--edges", "normal,no-proc-macro"]);
+    output(cargo.args(["--prefix", "depth", "--charset", "ascii", "--target", target]))
+}
+
+/// What the agent links, and the kernel program that lies in it.
+fn linked(compiler: &Compiler) -> Result<Graph> {
+    let agent = tree(AGENT, &compiler.triple())?;
+    let mut graph = graph(&(agent + &tree(KERNEL_PROGRAM, KERNEL_TARGET)?))?;
+    let program = named(&graph, KERNEL_PROGRAM)?;
+    let agent = named(&graph, AGENT)?;
+    graph.entry(agent).or_default().insert(program);
+    Ok(graph)
+}
+
+fn named(graph: &Graph, name: &str) -> Result<Crate> {
+    graph.keys().find(|member| member.0 == name).cloned().with_context(|| format!("no {name} in its own tree"))
 }
 
 fn graph(tree: &str) -> Result<Graph> {
