@@ -49,7 +49,12 @@ pub(super) fn verify(stack: &Stack, tools: &Tools, outcome: &mut Outcome) -> Res
     let whole = tools.kustomize(&folder())?;
     let set = std::fs::read_to_string(folder().join("applicationset.yaml"))?;
     let (production, dev) = (applications(tools, "production")?, applications(tools, "dev")?);
-    for (what, yaml) in [("argocd", &whole), ("argocd/apps production", &production), ("argocd/apps dev", &dev), ("applicationset", &set)] {
+    for (what, yaml) in [
+        ("argocd", &whole),
+        ("argocd/apps production", &production),
+        ("argocd/apps dev", &dev),
+        ("applicationset", &set),
+    ] {
         match tools.conforms(yaml, tools.newest()) {
             Ok(count) => outcome.rendered(what, count),
             Err(error) => outcome.check(what, Err(error)),
@@ -59,7 +64,9 @@ pub(super) fn verify(stack: &Stack, tools: &Tools, outcome: &mut Outcome) -> Res
     let objects = manifest::documents(&whole)?;
     let project = objects.iter().find(|object| name(object) == "kalypso" && kind(object) == "AppProject");
     privileges(project.context("no AppProject kalypso")?, stack, outcome);
-    for application in manifest::documents(&production)?.iter().chain(objects.iter().filter(|all| kind(all) == "Application")) {
+    for application in
+        manifest::documents(&production)?.iter().chain(objects.iter().filter(|all| kind(all) == "Application"))
+    {
         sync_policy(application, outcome);
     }
     Ok(())

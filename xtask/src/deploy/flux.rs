@@ -80,8 +80,11 @@ fn order(objects: &[Value], wanted: &str, outcome: &mut Outcome) {
     // What waits for nothing that is left may begin; what remains waits for itself.
     let mut left = waits;
     loop {
-        let ready: Vec<&str> =
-            left.iter().filter(|(_, list)| !list.iter().any(|to| left.contains_key(to))).map(|(name, _)| *name).collect();
+        let ready: Vec<&str> = left
+            .iter()
+            .filter(|(_, list)| !list.iter().any(|to| left.contains_key(to)))
+            .map(|(name, _)| *name)
+            .collect();
         if ready.is_empty() {
             break;
         }
@@ -129,10 +132,8 @@ fn services(all: &[Objects], addresses: &Value, objects: &[Value], outcome: &mut
     }
     for route in objects.iter().filter(|object| kind(object) == "HTTPRoute") {
         let rules = route["spec"]["rules"].as_array().into_iter().flatten();
-        named.extend(rules.flat_map(|rule| rule["backendRefs"].as_array().into_iter().flatten()).map(|backend| Address {
-            service: name_of(backend),
-            namespace: NAMESPACE.to_owned(),
-            port: backend["port"].as_u64(),
+        named.extend(rules.flat_map(|rule| rule["backendRefs"].as_array().into_iter().flatten()).map(|backend| {
+            Address { service: name_of(backend), namespace: NAMESPACE.to_owned(), port: backend["port"].as_u64() }
         }));
     }
     outcome.expect(named.len() >= 8, || format!("flux: only {} addresses", named.len()));

@@ -63,7 +63,8 @@ impl Objects {
 
 /// Addresses in a text.
 pub(super) fn addresses(text: &str) -> Vec<Address> {
-    let pattern = r"(https?://)?\b([a-z0-9][a-z0-9-]*)\.([a-z0-9][a-z0-9-]*)\.svc\b(?:\.cluster\.local\b)?\.?(?::(\d+))?";
+    let pattern =
+        r"(https?://)?\b([a-z0-9][a-z0-9-]*)\.([a-z0-9][a-z0-9-]*)\.svc\b(?:\.cluster\.local\b)?\.?(?::(\d+))?";
     let Ok(pattern) = Regex::new(pattern) else { return Vec::new() };
     let found = pattern.captures_iter(text).map(|found| {
         let group = |number| found.get(number).map(|part| part.as_str());
@@ -118,8 +119,12 @@ mod tests {
     #[test]
     fn reads_addresses_in_texts() {
         let text = "url: http://a.b.svc.cluster.local:80/x, S3 c-1.d.svc:9000; https://e.f.svc/ g.h.svc.cluster.local";
-        let expected =
-            [address("a", "b", Some(80)), address("c-1", "d", Some(9000)), address("e", "f", Some(443)), address("g", "h", None)];
+        let expected = [
+            address("a", "b", Some(80)),
+            address("c-1", "d", Some(9000)),
+            address("e", "f", Some(443)),
+            address("g", "h", None),
+        ];
         assert_eq!(addresses(text), expected);
         assert_eq!(addresses("kubernetes.io/svc and a.svcx:1"), []);
     }

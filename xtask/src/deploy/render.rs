@@ -35,14 +35,9 @@ pub(super) struct Release<'a> {
 impl Tools {
     /// Builds and makes what is not there yet.
     pub(super) fn install() -> Result<Self> {
-        let [helm, kubeconform, kustomize, promtool, lua] = [
-            go_tools::HELM,
-            go_tools::KUBECONFORM,
-            go_tools::KUSTOMIZE,
-            go_tools::PROMTOOL,
-            go_tools::LUA,
-        ]
-        .map(go_tools::install);
+        let [helm, kubeconform, kustomize, promtool, lua] =
+            [go_tools::HELM, go_tools::KUBECONFORM, go_tools::KUSTOMIZE, go_tools::PROMTOOL, go_tools::LUA]
+                .map(go_tools::install);
         let kubernetes = schemas::KUBERNETES
             .iter()
             .map(|(version, module)| Ok((*version, schemas::install(version, module)?)))

@@ -85,7 +85,13 @@ fn expressions(value: &Value, key: &str, found: &mut Vec<String>) {
     }
 }
 
-fn check_queries(path: &Path, queries: &[String], metrics: &BTreeSet<String>, tools: &Tools, outcome: &mut Outcome) -> Result<()> {
+fn check_queries(
+    path: &Path,
+    queries: &[String],
+    metrics: &BTreeSet<String>,
+    tools: &Tools,
+    outcome: &mut Outcome,
+) -> Result<()> {
     let names = Regex::new(r"\b(?:profiler|process)_[a-z_]+\b")?;
     for query in queries {
         let plain = without_variables(query)?;

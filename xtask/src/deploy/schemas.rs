@@ -27,7 +27,7 @@ const DEFINITIONS: &[(&str, &str)] = &[
         "charts/kube-prometheus-stack/charts/crds/crds",
     ),
     ("github.com/cert-manager/cert-manager@v1.21.2", "deploy/crds"),
-    ("sigs.k8s.io/gateway-api@v1.7.0", "config/crd/standard"),
+    ("sigs.k8s.io/gateway-api@v1.4.1", "config/crd/standard"),
 ];
 
 /// The folder with the schemas for a Kubernetes, made unless it is there.
@@ -100,7 +100,8 @@ fn kubernetes(swagger: &Path, into: &Path) -> Result<()> {
     let text = fs::read_to_string(swagger).with_context(|| format!("cannot read {}", swagger.display()))?;
     let document: Value = serde_json::from_str(&text)?;
     let definitions = document["definitions"].as_object().context("no definitions")?;
-    let mut schemas: Map<String, Value> = definitions.iter().map(|(name, all)| (name.clone(), strict_api(all))).collect();
+    let mut schemas: Map<String, Value> =
+        definitions.iter().map(|(name, all)| (name.clone(), strict_api(all))).collect();
     schemas.insert(format!("{COMMON}.pkg.util.intstr.IntOrString"), json!({"type": ["string", "integer"]}));
     schemas.insert(format!("{COMMON}.pkg.api.resource.Quantity"), json!({"type": ["string", "number"]}));
     for (name, definition) in definitions.iter().filter(|(name, _)| !name.starts_with(COMMON)) {

@@ -80,6 +80,7 @@ pub(super) fn verify(versions: &Versions, tools: &Tools, outcome: &mut Outcome) 
         switched_off(tools, &chart, release, namespace, outcome)?;
     }
     agent(tools, outcome)?;
+    plain(tools, outcome)?;
     external_storage(tools, outcome)?;
     microservices(tools, outcome)?;
     for (profile, releases) in &profiles {
@@ -140,11 +141,13 @@ fn rendered(tools: &Tools, release: &Release<'_>, profile: &str, outcome: &mut O
 fn switched_off(tools: &Tools, chart: &Vendored, name: &str, namespace: &str, outcome: &mut Outcome) -> Result<()> {
     let text = std::fs::read_to_string(chart.folder.join("Chart.yaml"))?;
     let conditions = super::lock::dependencies(&text)?.into_iter().map(|dependency| dependency.condition);
-    let off: Vec<String> = conditions.filter(|all| !all.is_empty()).map(|condition| format!("{condition}=false")).collect();
+    let off: Vec<String> =
+        conditions.filter(|all| !all.is_empty()).map(|condition| format!("{condition}=false")).collect();
     let off: Vec<&str> = off.iter().map(String::as_str).collect();
     let release = Release { name, chart: &chart.folder, namespace, files: &[], set: &off };
     let objects = manifest::documents(&tools.template(&release, tools.newest())?)?;
-    let running = objects.iter().find(|object| ["Deployment", "StatefulSet", "DaemonSet", "Job"].contains(&kind(object)));
+    let running =
+        objects.iter().find(|object| ["Deployment", "StatefulSet", "DaemonSet", "Job"].contains(&kind(object)));
     outcome.expect(running.is_none(), || format!("{name} with every part off still has {running:?}"));
     Ok(())
 }
@@ -158,6 +161,21 @@ fn agent(tools: &Tools, outcome: &mut Outcome) -> Result<()> {
         let files = [file];
         let release = Release { name: "profiler", chart: &chart, namespace: "profiler", files: &files, set: &[] };
         rendered(tools, &release, &profile, outcome)?;
+    }
+    Ok(())
+}
+
+/// The same as kustomizations.
+fn plain(tools: &Tools, outcome: &mut Outcome) -> Result<()> {
+    for folder in ["base", "overlays/dev", "overlays/staging", "overlays/production"] {
+        let yaml = tools.kustomize(&places::workspace().join("deploy/kustomize").join(folder))?;
+        for (kubernetes, _) in &tools.kubernetes {
+            let what = format!("kustomize/{folder} on Kubernetes {kubernetes}");
+            match tools.conforms(&yaml, kubernetes) {
+                Ok(count) => outcome.rendered(&what, count),
+                Err(error) => outcome.check(&what, Err(error)),
+            }
+        }
     }
     Ok(())
 }
@@ -178,7 +196,9 @@ fn external_storage(tools: &Tools, outcome: &mut Outcome) -> Result<()> {
 /// The values for more than one node, on top of production's.
 fn microservices(tools: &Tools, outcome: &mut Outcome) -> Result<()> {
     let mut all = Vec::new();
-    for (name, namespace) in [("kalypso-minio", "minio"), ("kalypso-pyroscope", "pyroscope"), ("kalypso-grafana", "grafana")] {
+    for (name, namespace) in
+        [("kalypso-minio", "minio"), ("kalypso-pyroscope", "pyroscope"), ("kalypso-grafana", "grafana")]
+    {
         let folder = places::workspace().join("deploy/charts").join(name);
         let mut files = vec![folder.join("values-production.yaml"), folder.join("values-microservices.yaml")];
         files.retain(|file| file.exists());
@@ -232,7 +252,8 @@ fn passwords(profiles: &BTreeMap<String, Vec<Objects>>, outcome: &mut Outcome) {
         }
         for secret in release.of_kind("Secret") {
             let keys = ["data", "stringData"].into_iter().filter_map(|part| secret[part].as_object()).flatten();
-            let given = keys.filter(|(key, _)| key.to_lowercase().contains("pass") || key.to_lowercase().contains("secret"));
+            let given =
+                keys.filter(|(key, _)| key.to_lowercase().contains("pass") || key.to_lowercase().contains("secret"));
             let given: Vec<&str> = given.map(|(key, _)| key.as_str()).collect();
             outcome.expect(given.is_empty(), || {
                 format!("{} has {} with {} in production", release.release, name(secret), given.join(", "))

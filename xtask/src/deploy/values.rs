@@ -22,7 +22,8 @@ fn between(text: &str, name: &str, table: &str) -> Result<String> {
 }
 
 fn version_table(versions: &Versions) -> String {
-    let mut table = String::from("| chart | in | recorded | shipped | rendered by the tests |\n|---|---|---|---|---|\n");
+    let mut table =
+        String::from("| chart | in | recorded | shipped | rendered by the tests |\n|---|---|---|---|---|\n");
     for chart in &versions.charts {
         let umbrella = chart.umbrella.as_deref().unwrap_or("flux");
         let recorded = chart.recorded.as_deref().unwrap_or("–");

@@ -32,7 +32,8 @@ pub(super) fn ours(versions: &Versions, name: &str, work: &Path) -> Result<Vendo
             upstream(versions, &dependency.name, &into)?;
             set_version(&into, &dependency.version)?;
         } else {
-            let chart = versions.chart(&dependency.name).context("a dependency that deploy/versions.toml does not know")?;
+            let chart =
+                versions.chart(&dependency.name).context("a dependency that deploy/versions.toml does not know")?;
             missing.push((dependency.name.clone(), chart.unrendered.clone().unwrap_or_default()));
             remove_dependency(&folder, &dependency.name)?;
         }

@@ -94,7 +94,10 @@ fn health(tools: &Tools, application: &Value) -> Result<String> {
         return Ok("Healthy".to_owned());
     }
     let path = tools.folder("health.lua");
-    fs::write(&path, format!("obj = {}\nlocal function check()\n{script}\nend\nprint(check().status)\n", lua(application)))?;
+    fs::write(
+        &path,
+        format!("obj = {}\nlocal function check()\n{script}\nend\nprint(check().status)\n", lua(application)),
+    )?;
     let result = command(&tools.lua, [&path]).output().context("cannot start Lua")?;
     let text = String::from_utf8_lossy(&result.stdout).trim().to_owned();
     match text.is_empty() {
@@ -126,7 +129,8 @@ esac
 
 /// install.sh, where nothing of a wave becomes ready, fails, and asked for nothing of a later one.
 fn install_stops(tools: &Tools, wave: u64) -> Result<()> {
-    let broken = RELEASES.iter().find(|(_, _, found)| *found == wave).map(|(name, _, _)| *name).context("no such wave")?;
+    let broken =
+        RELEASES.iter().find(|(_, _, found)| *found == wave).map(|(name, _, _)| *name).context("no such wave")?;
     let (succeeded, calls) = installed(&tools.folder(&format!("wave-{wave}")), broken)?;
     if succeeded {
         bail!("it says that it succeeded");
