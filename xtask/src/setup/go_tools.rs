@@ -49,7 +49,7 @@ pub(crate) const PROMTOOL: Tool = Tool {
 pub(crate) const KUSTOMIZE: Tool = Tool {
     name: "kustomize",
     package: "sigs.k8s.io/kustomize/kustomize/v5",
-    version: "v5.8.3",
+    version: "v5.7.1",
     settings: "",
     tags: "",
 };
