@@ -2,7 +2,7 @@
 
 mod dependencies;
 
-use crate::{bpf, shell};
+use crate::{bpf, deploy, shell};
 use anyhow::Result;
 
 /// The verb: every check runs, whatever the others say.
@@ -22,6 +22,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("clippy", clippy),
     ("dependencies", dependencies::check),
     ("BPF objects", bpf::check_sources),
+    ("deploy", deploy::check),
 ];
 
 fn passes(name: &str, check: Check) -> bool {

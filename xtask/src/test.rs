@@ -2,7 +2,7 @@
 //!
 //! Ends with `N passed, N failed` over all parts, alone on its line.
 
-use crate::{bpf, build, fuzz, image, lint, package, places, setup, shell, verify, vm};
+use crate::{bpf, build, deploy, fuzz, image, lint, package, places, setup, shell, verify, vm};
 use anyhow::{Context, Result, bail};
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
@@ -13,7 +13,7 @@ use std::time::Instant;
 /// Arguments of `test`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only this: a part (lint, bpf, verify, vm, fuzz, unit), a file of tests/tests, or tests with this in their name
+    /// Only this: a part (lint, bpf, verify, vm, fuzz, deploy, unit), a file of tests/tests, or tests with this in their name
     filter: Option<String>,
     /// Every version, soaks, outages, the full matrix
     #[arg(long)]
@@ -71,6 +71,7 @@ const PARTS: &[(&str, Check)] = &[
     ("verify", |_| verify::verify(None)),
     ("vm", vm::test),
     ("fuzz", fuzz::test),
+    ("deploy", |_| deploy::verify()),
 ];
 
 fn filtered(filter: &str, long: bool, report: &mut Report) -> Result<()> {

@@ -12,6 +12,7 @@ mod links;
 mod lock;
 mod manifest;
 mod outcome;
+mod plain;
 mod render;
 mod rules;
 mod schemas;

@@ -15,6 +15,9 @@ use std::path::Path;
 /// Metrics that others expose and that the dashboards may name.
 const OF_OTHERS: &[&str] = &["up", "process_resident_memory_bytes", "process_cpu_seconds_total"];
 
+/// What Pyroscope makes of what the agent sends.
+const PROFILE: &str = "process_cpu:cpu:nanoseconds:cpu:nanoseconds";
+
 /// Checks all of it.
 pub(super) fn verify(tools: &Tools, outcome: &mut Outcome) -> Result<()> {
     let chart = places::workspace().join("deploy/charts/profiler-agent");
@@ -41,7 +44,13 @@ pub(super) fn verify(tools: &Tools, outcome: &mut Outcome) -> Result<()> {
         let dashboard: Value = serde_json::from_slice(&std::fs::read(&path)?)?;
         let mut queries = Vec::new();
         expressions(&dashboard, "expr", &mut queries);
-        outcome.expect(!queries.is_empty(), || format!("{} asks for nothing", super::shown(&path)));
+        let mut profiles = Vec::new();
+        expressions(&dashboard, "profileTypeId", &mut profiles);
+        let asks = !queries.is_empty() || !profiles.is_empty();
+        outcome.expect(asks, || format!("{} asks for nothing", super::shown(&path)));
+        for profile in profiles {
+            outcome.expect(profile == PROFILE, || format!("{} asks for {profile}", super::shown(&path)));
+        }
         check_queries(&path, &queries, &metrics, tools, outcome)?;
     }
     Ok(())

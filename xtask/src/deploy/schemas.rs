@@ -27,7 +27,7 @@ const DEFINITIONS: &[(&str, &str)] = &[
         "charts/kube-prometheus-stack/charts/crds/crds",
     ),
     ("github.com/cert-manager/cert-manager@v1.21.2", "deploy/crds"),
-    ("sigs.k8s.io/gateway-api@v1.7.0", "config/crd/standard"),
+    ("sigs.k8s.io/gateway-api@v1.4.1", "config/crd/standard"),
 ];
 
 /// The folder with the schemas for a Kubernetes, made unless it is there.

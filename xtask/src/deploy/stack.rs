@@ -80,6 +80,7 @@ pub(super) fn verify(versions: &Versions, tools: &Tools, outcome: &mut Outcome) 
         switched_off(tools, &chart, release, namespace, outcome)?;
     }
     agent(tools, outcome)?;
+    plain(tools, outcome);
     external_storage(tools, outcome)?;
     microservices(tools, outcome)?;
     for (profile, releases) in &profiles {
@@ -115,7 +116,7 @@ fn rendered(tools: &Tools, release: &Release<'_>, profile: &str, outcome: &mut O
             Ok(yaml) => yaml,
             Err(error) if format!("{error:#}").contains("requires kubeVersion") => {
                 let why = format!("{error:#}");
-                let why = why.split("Error: ").nth(1).unwrap_or(&why).trim().to_owned();
+                let why = why.split("Error: ").nth(1).unwrap_or(&why).lines().next().unwrap_or_default().to_owned();
                 outcome.not_rendered(format!("{what}: {why}"));
                 continue;
             }
@@ -162,6 +163,21 @@ fn agent(tools: &Tools, outcome: &mut Outcome) -> Result<()> {
         rendered(tools, &release, &profile, outcome)?;
     }
     Ok(())
+}
+
+/// The same as kustomizations, which say AppArmor as a field: Kubernetes 1.30 and newer.
+fn plain(tools: &Tools, outcome: &mut Outcome) {
+    for (kubernetes, _) in tools.kubernetes.iter().filter(|(version, _)| *version != tools.newest()) {
+        outcome.not_rendered(format!("kustomize on Kubernetes {kubernetes}: it is for 1.30 and newer"));
+    }
+    for folder in ["base", "overlays/dev", "overlays/staging", "overlays/production"] {
+        let yaml = tools.kustomize(&places::workspace().join("deploy/kustomize").join(folder));
+        let what = format!("kustomize/{folder}");
+        match yaml.and_then(|yaml| tools.conforms(&yaml, tools.newest())) {
+            Ok(count) => outcome.rendered(&what, count),
+            Err(error) => outcome.check(&what, Err(error)),
+        }
+    }
 }
 
 /// `storage.s3.endpoint` is in the place of MinIO everywhere.

@@ -49,7 +49,7 @@ pub(crate) const PROMTOOL: Tool = Tool {
 pub(crate) const KUSTOMIZE: Tool = Tool {
     name: "kustomize",
     package: "sigs.k8s.io/kustomize/kustomize/v5",
-    version: "v5.8.3",
+    version: "v5.7.1",
     settings: "",
     tags: "",
 };
@@ -96,7 +96,9 @@ fn build(tool: Tool, partial: &Path) -> Result<()> {
 /// The folder of a module's sources in Go's own cache, fetched unless it is there: `PATH@VERSION`.
 pub(crate) fn module(module: &str) -> Result<PathBuf> {
     let mut go = command(go::install()?.join("go"), ["mod", "download", "-json", module]);
-    let answer = shell::output(go.current_dir(std::env::temp_dir()).env("GOFLAGS", "-mod=mod"))?;
+    // Some want a newer Go than ours, even to be looked at.
+    go.current_dir(std::env::temp_dir()).env("GOFLAGS", "-mod=mod").env("GOTOOLCHAIN", "auto");
+    let answer = shell::output(&mut go)?;
     let answer: serde_json::Value = serde_json::from_str(&answer)?;
     let folder = answer["Dir"].as_str().ok_or_else(|| anyhow::anyhow!("no sources of the module {module}"))?;
     Ok(PathBuf::from(folder))

@@ -109,7 +109,7 @@ imagePullSecrets:
 {{- /* Where agents send to, as JSON. */}}
 {{- define "profiler-agent.endpoints" -}}
 {{- if eq .Values.via "collector" }}
-{{- list (printf "http://%s.%s.svc:4317" (include "profiler-agent.collectorName" .) (include "profiler-agent.namespace" .)) | toJson }}
+{{- list (printf "http://%s.%s.svc.%s:4317" (include "profiler-agent.collectorName" .) (include "profiler-agent.namespace" .) .Values.clusterDomain) | toJson }}
 {{- else }}
 {{- include "profiler-agent.servers" . }}
 {{- end }}
