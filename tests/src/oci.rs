@@ -137,7 +137,7 @@ impl Image {
         content
     }
 
-    /// Unpacks it, with what container runtimes add: places for /proc, /sys and what they mount into /etc.
+    /// Unpacks it, with what container runtimes add: places for /proc, /sys and /dev.
     pub fn unpack(&self, root: &Path) {
         tar(&["--extract", "--preserve-permissions", "--directory", root.to_str().unwrap()], &self.layer);
         for folder in ["proc", "sys", "dev"] {
@@ -171,10 +171,10 @@ fn tar(args: &[&str], archive: &[u8]) -> Vec<u8> {
     output.stdout
 }
 
-/// A command with an unpacked image as all it sees, besides the host's /proc and /sys.
+/// A command with an unpacked image as all it sees, besides the host's /proc, /sys and /dev.
 #[must_use]
 pub fn inside(root: &Path, program: &str) -> Command {
-    let script = "for folder in proc sys; do mount --rbind /$folder \"$1/$folder\"; done; exec chroot \"$@\"";
+    let script = "for folder in proc sys dev; do mount --rbind /$folder \"$1/$folder\"; done; exec chroot \"$@\"";
     let mut command = Command::new("unshare");
     command.args(["--mount", "sh", "-ec", script, "sh"]).arg(root).arg(program).env_clear();
     command.env("PATH", std::env::var_os("PATH").unwrap_or_default());

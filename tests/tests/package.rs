@@ -82,7 +82,6 @@ fn archives_have_the_same_program() {
             "LICENSE-GPL-2.0",
             "LICENSE-MIT",
             "README.md",
-            "config.toml",
             "profiler-agent",
             "profiler-agent.service",
             "profiler.toml",
