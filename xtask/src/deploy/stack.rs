@@ -80,7 +80,7 @@ pub(super) fn verify(versions: &Versions, tools: &Tools, outcome: &mut Outcome) 
         switched_off(tools, &chart, release, namespace, outcome)?;
     }
     agent(tools, outcome)?;
-    plain(tools, outcome);
+    plain(tools, outcome)?;
     external_storage(tools, outcome)?;
     microservices(tools, outcome)?;
     for (profile, releases) in &profiles {
@@ -165,19 +165,27 @@ fn agent(tools: &Tools, outcome: &mut Outcome) -> Result<()> {
     Ok(())
 }
 
-/// The same as kustomizations, which say AppArmor as a field: Kubernetes 1.30 and newer.
-fn plain(tools: &Tools, outcome: &mut Outcome) {
-    for (kubernetes, _) in tools.kubernetes.iter().filter(|(version, _)| *version != tools.newest()) {
-        outcome.not_rendered(format!("kustomize on Kubernetes {kubernetes}: it is for 1.30 and newer"));
+/// The same as kustomizations; the base is for Kubernetes 1.30 and newer, older ones take a component on top.
+fn plain(tools: &Tools, outcome: &mut Outcome) -> Result<()> {
+    let root = tools.folder("kustomize");
+    vendor::copy(&places::workspace().join("deploy/kustomize"), &root)?;
+    for (name, component) in [("before-1.30", "before-1.30"), ("monitored", "monitoring")] {
+        let folder = root.join("overlays").join(name);
+        std::fs::create_dir_all(&folder)?;
+        let text = format!("resources: [../../base]\ncomponents: [../../components/{component}]\n");
+        std::fs::write(folder.join("kustomization.yaml"), text)?;
     }
-    for folder in ["base", "overlays/dev", "overlays/staging", "overlays/production"] {
-        let yaml = tools.kustomize(&places::workspace().join("deploy/kustomize").join(folder));
-        let what = format!("kustomize/{folder}");
-        match yaml.and_then(|yaml| tools.conforms(&yaml, tools.newest())) {
+    let oldest = tools.kubernetes.first().map_or("", |(version, _)| version);
+    let newest = ["base", "overlays/dev", "overlays/staging", "overlays/production", "overlays/monitored"];
+    let all = newest.into_iter().map(|folder| (folder, tools.newest())).chain([("overlays/before-1.30", oldest)]);
+    for (folder, kubernetes) in all {
+        let what = format!("kustomize/{folder} on Kubernetes {kubernetes}");
+        match tools.kustomize(&root.join(folder)).and_then(|yaml| tools.conforms(&yaml, kubernetes)) {
             Ok(count) => outcome.rendered(&what, count),
             Err(error) => outcome.check(&what, Err(error)),
         }
     }
+    Ok(())
 }
 
 /// `storage.s3.endpoint` is in the place of MinIO everywhere.
