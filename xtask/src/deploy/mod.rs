@@ -5,6 +5,7 @@
 //!
 //! Invariant: what could not be rendered or checked is printed by name and reason.
 
+mod agent_values;
 mod argocd;
 mod flux;
 mod generate;
