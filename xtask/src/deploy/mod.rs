@@ -5,6 +5,8 @@
 //!
 //! Invariant: what could not be rendered or checked is printed by name and reason.
 
+mod agent_chart;
+mod agent_values;
 mod argocd;
 mod flux;
 mod generate;
@@ -82,6 +84,7 @@ pub(crate) fn verify() -> Result<()> {
     argocd::verify(&stack, &tools, &mut outcome)?;
     waves::verify(&stack, &tools, &mut outcome)?;
     flux::verify(&versions, &tools, &mut outcome)?;
+    agent_chart::verify(&tools, &mut outcome)?;
     rules::verify(&tools, &mut outcome)?;
     outcome.finish()
 }

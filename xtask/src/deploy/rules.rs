@@ -44,6 +44,7 @@ pub(super) fn verify(tools: &Tools, outcome: &mut Outcome) -> Result<()> {
         let dashboard: Value = serde_json::from_slice(&std::fs::read(&path)?)?;
         let mut queries = Vec::new();
         expressions(&dashboard, "expr", &mut queries);
+        // Those of Pyroscope are no PromQL: a type of profile and a selector.
         let mut profiles = Vec::new();
         expressions(&dashboard, "profileTypeId", &mut profiles);
         let asks = !queries.is_empty() || !profiles.is_empty();

@@ -32,7 +32,7 @@ const DEFINITIONS: &[(&str, &str)] = &[
 
 /// The folder with the schemas for a Kubernetes, made unless it is there.
 pub(super) fn install(version: &str, module: &str) -> Result<PathBuf> {
-    let folder = places::cache()?.join(format!("schemas-1-{version}"));
+    let folder = places::cache()?.join(format!("schemas-2-{version}"));
     let _lock = places::lock("schemas")?;
     places::fill(&folder, |partial| {
         step(&format!("making schemas of Kubernetes {version} and of custom resources"));
