@@ -75,11 +75,17 @@ pub(super) fn pid_namespace(host: &Host) -> Check {
     let name = "pid namespace";
     match host.namespace("pid") {
         Some(INITIAL_PID_NAMESPACE) => Check::pass(name, "the host's"),
-        Some(inode) => Check::fail(
-            name,
-            format!("{inode}, not the host's ({INITIAL_PID_NAMESPACE}): process ids of samples would name others"),
-            "start it in the host's: hostPID: true in Kubernetes, --pid=host with docker",
-        ),
+        Some(inode) => {
+            let found =
+                format!("{inode}, not the host's ({INITIAL_PID_NAMESPACE}): process ids of samples would name others");
+            let fix = "start it in the host's: hostPID: true in Kubernetes, --pid=host with docker";
+            let mut check = Check::fail(name, found, fix);
+            // There hostPID is the namespace of the container that plays the node.
+            check
+                .fixes
+                .push("where nodes are containers themselves (kind, minikube), run it on the host around them".into());
+            check
+        }
         None => Check::warn(name, "cannot be told: /proc/self/ns/pid", "mount /proc"),
     }
 }
