@@ -28,6 +28,8 @@ const DEFINITIONS: &[(&str, &str)] = &[
     ),
     ("github.com/cert-manager/cert-manager@v1.21.2", "deploy/crds"),
     ("sigs.k8s.io/gateway-api@v1.4.1", "config/crd/standard"),
+    ("github.com/external-secrets/external-secrets@v0.20.4", "config/crds/bases"),
+    ("github.com/bitnami-labs/sealed-secrets@v0.36.0", "helm/sealed-secrets/crds"),
 ];
 
 /// The folder with the schemas for a Kubernetes, made unless it is there.
