@@ -105,6 +105,12 @@ impl ApiServer {
         command.arg("--kubernetes-account").arg(self.folder.path()).args(["--kubernetes", "on", "--node-name", node]);
     }
 
+    /// The same server as a kubelet.
+    #[must_use]
+    pub fn kubelet_url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.port)
+    }
+
     /// Adds a pod, or replaces the one with its uid.
     pub fn put_pod(&self, pod: Value) {
         self.put("pods", pod);

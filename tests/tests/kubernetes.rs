@@ -267,6 +267,33 @@ fn without_the_right_there_are_ids_and_one_sentence() {
     assert!(log.contains("Kubernetes: pods can be watched again"), "{log}");
 }
 
+#[test]
+fn the_kubelet_tells_of_pods_where_it_may_be_asked() {
+    let _alone = alone();
+    let (folder, api, stub) = (tempfile::tempdir().unwrap(), ApiServer::start(), accepting());
+    ["pods", "kubelet"].iter().for_each(|resource| api.forbid(resource, true));
+    api.put_pod(pod(&json!({})));
+    let group = PodGroup::new(UID, &id());
+    let _burning = burn(folder.path(), "nginx", &group.container);
+    let agent = agent(&api, &stub, &["--kubelet-fallback", "--kubelet-url", &api.kubelet_url()]);
+    let started = Instant::now();
+    while agent.metrics().get("profiler_kubernetes_errors_total{reason=\"kubelet\"}") < 1.0 {
+        assert!(started.elapsed() < PATIENCE, "nothing is counted");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    api.forbid("kubelet", false);
+    assert_eq!(wait_for(&stub, "k8s_pod_name", "web-5d69d7f9c-x2b4z")["k8s_deployment_name"], "web");
+    drop(_burning);
+    let (status, log) = agent.stop();
+    assert!(status.success(), "{log}");
+    let refused = format!(
+        "the kubelet at {} tells of no pods: 403: grant get of nodes/pods to the agent's service account",
+        api.kubelet_url()
+    );
+    let told = format!("pods are those that the kubelet at {} tells of", api.kubelet_url());
+    assert_eq!([&refused, &told].map(|sentence| log.matches(sentence.as_str()).count()), [1, 1], "{log}");
+}
+
 /// Samples of series in windows that began after a time.
 fn samples_since(stub: &Stub, since_unix_ns: u64, wanted: impl Fn(&Labels) -> bool) -> u64 {
     series_since(stub, since_unix_ns).iter().filter(|(labels, _)| wanted(labels)).map(|(_, samples)| samples).sum()

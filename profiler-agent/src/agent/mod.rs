@@ -107,7 +107,7 @@ fn start(config: RunConfig, kallsyms: Option<File>, reread: Reread<'_>) -> anyho
     drop(entered);
     let mut enforcement = kubernetes.enforcement(&config.kubernetes, &shared.metrics);
     let mut rules = confine::Rules::of(&config);
-    rules.connect_ports.extend(kubernetes.port());
+    rules.connect_ports.extend(kubernetes.ports());
     let network = Network::start(runtime, rules, Served { listener, page, exporter, kubernetes, orders }, &shared)?;
     confine::supervisor_thread();
     let governed = Governed::new(&config, &shared, session.controls());

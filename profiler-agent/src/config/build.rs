@@ -154,6 +154,9 @@ impl Settings {
             account: self.path("kubernetes-account").unwrap_or_else(|| ACCOUNT.into()),
             annotation_prefix: self.one("annotation-prefix", value::annotation_prefix).unwrap_or_default(),
             default_enabled: self.one("default-enabled", value::switch).unwrap_or(true),
+            kubelet_fallback: self.switch("kubelet-fallback"),
+            kubelet_url: self.one("kubelet-url", value::kubelet),
+            kubelet_ca_file: self.path("kubelet-ca-file"),
         }
     }
 

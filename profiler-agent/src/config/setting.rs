@@ -507,6 +507,33 @@ pub static SETTINGS: &[Setting] = &[
         ..Setting::PLAIN
     },
     Setting {
+        key: "kubelet-fallback",
+        commands: RUN,
+        heading: Heading::Kubernetes,
+        arity: Arity::Switch,
+        default: "false",
+        help: "Ask the kubelet for pods while the API server does not answer",
+        check: |text| value::switch(text).map(drop),
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "kubelet-url",
+        commands: RUN,
+        heading: Heading::Kubernetes,
+        value_name: "URL",
+        help: "Where the kubelet is; port 10250 of the node's name otherwise",
+        check: |text| value::kubelet(text).map(drop),
+        ..Setting::PLAIN
+    },
+    Setting {
+        key: "kubelet-ca-file",
+        commands: RUN,
+        heading: Heading::Kubernetes,
+        value_name: "FILE",
+        help: "Who signs the kubelet's certificate; ca.crt of the service account otherwise",
+        ..Setting::PLAIN
+    },
+    Setting {
         key: "annotation-prefix",
         commands: RUN,
         heading: Heading::Kubernetes,

@@ -260,6 +260,19 @@ pub(super) fn node_name(text: &str) -> Parsed<String> {
     if fine { Ok(text.to_owned()) } else { wrong(format!("is no name of a node; {right}")) }
 }
 
+/// Where the kubelet is: without a path.
+pub(super) fn kubelet(text: &str) -> Parsed<String> {
+    let right = "such as https://node-1:10250";
+    let Some(authority) = text.strip_prefix("https://") else {
+        return wrong(format!("has no https:// in front; {right}"));
+    };
+    let parsed = http::uri::Authority::from_str(authority.trim_end_matches('/')).ok();
+    match parsed.filter(|parsed| !parsed.host().is_empty() && !parsed.as_str().contains('@')) {
+        Some(parsed) => Ok(format!("https://{parsed}")),
+        None => wrong(format!("is no host with a port; {right}")),
+    }
+}
+
 /// What stands before the `/` in the key of an annotation.
 pub(super) fn annotation_prefix(text: &str) -> Parsed<String> {
     let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-');

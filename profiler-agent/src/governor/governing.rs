@@ -60,6 +60,7 @@ impl Governing {
             governing.metrics.set(Metric::GovernorChanges, reason, changes);
         }
         governing.metrics.set(Metric::Frequency, "", f64::from(hz));
+        governing.metrics.set(Metric::FrequencyConfigured, "", f64::from(hz));
         governing
     }
 

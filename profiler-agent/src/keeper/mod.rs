@@ -56,6 +56,7 @@ impl Keeper {
         let (store, recovered) = Store::open(folder, max_bytes)?;
         let (file, last) = PollFile::open(folder).map_err(SpoolError::io("open", "poll"))?;
         let found = restore(recovered, last, ledger, metrics);
+        metrics.set(Metric::SpoolLimit, "", max_bytes as f64);
         let run = rand::random();
         let poller = Poller::start(file, folder, run, ledger).map_err(SpoolError::io("start the thread of", "poll"))?;
         let (commands, incoming) = channel();

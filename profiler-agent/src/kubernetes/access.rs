@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 /// What kubelet sets in every container.
 pub(crate) const HOST: &str = "KUBERNETES_SERVICE_HOST";
 const PORT: &str = "KUBERNETES_SERVICE_PORT";
+/// The kubelet's own.
+const KUBELET_PORT: u16 = 10_250;
 /// Of the certificate authority and of the token.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
@@ -18,6 +20,10 @@ pub(crate) struct Access {
     pub(crate) port: u16,
     /// The name of this node.
     pub(crate) node_name: String,
+    /// `https://node-1:10250`.
+    pub(crate) kubelet_url: String,
+    kubelet_fallback: bool,
+    kubelet_ca_file: Option<PathBuf>,
     account: PathBuf,
 }
 
@@ -74,15 +80,44 @@ impl Access {
         if !token.exists() {
             return Err(NoAccess::NoToken(token.display().to_string()));
         }
-        Ok(Some(Self { url, port, node_name, account: config.account.clone() }))
+        let kubelet_url = config.kubelet_url.clone().unwrap_or_else(|| format!("https://{node_name}:{KUBELET_PORT}"));
+        Ok(Some(Self {
+            url,
+            port,
+            node_name,
+            kubelet_url,
+            kubelet_fallback: config.kubelet_fallback,
+            kubelet_ca_file: config.kubelet_ca_file.clone(),
+            account: config.account.clone(),
+        }))
+    }
+
+    /// Whether the kubelet may be asked.
+    pub(crate) fn asks_kubelet(&self) -> bool {
+        self.kubelet_fallback
+    }
+
+    /// TCP port of the kubelet, where it may be asked.
+    pub(crate) fn kubelet_port(&self) -> Option<u16> {
+        let url = self.kubelet_url.parse::<http::Uri>().ok().filter(|_| self.kubelet_fallback);
+        url.map(|url| url.port_u16().unwrap_or(443))
     }
 
     /// A client. Token and authority are read again when they change.
     pub(crate) fn client(&self) -> Result<kube::Client, NoAccess> {
-        let authority = self.account.join("ca.crt");
+        self.client_of(&self.url, self.account.join("ca.crt"))
+    }
+
+    /// The same for the kubelet.
+    pub(crate) fn kubelet(&self) -> Result<kube::Client, NoAccess> {
+        let authority = self.kubelet_ca_file.clone().unwrap_or_else(|| self.account.join("ca.crt"));
+        self.client_of(&self.kubelet_url, authority)
+    }
+
+    fn client_of(&self, url: &str, authority: PathBuf) -> Result<kube::Client, NoAccess> {
         let failed = |error: String| NoAccess::NoAuthority(authority.display().to_string(), error);
         let certificates = certificates(&authority).map_err(failed)?;
-        let url = self.url.parse().map_err(|_| NoAccess::Address(self.url.clone()))?;
+        let url = url.parse().map_err(|_| NoAccess::Address(url.to_owned()))?;
         let token = self.account.join("token");
         let mut config = kube::Config::new(url);
         config.root_cert = Some(certificates);

@@ -30,6 +30,12 @@ pub struct KubernetesConfig {
     pub annotation_prefix: String,
     /// Whether pods are sampled that say nothing.
     pub default_enabled: bool,
+    /// Whether the kubelet is asked while the API server does not answer.
+    pub kubelet_fallback: bool,
+    /// Where the kubelet is; none for its port of the node's name.
+    pub kubelet_url: Option<String>,
+    /// Who signed the kubelet's certificate; none for the authority of the service account.
+    pub kubelet_ca_file: Option<PathBuf>,
 }
 
 impl Default for KubernetesConfig {
@@ -40,6 +46,9 @@ impl Default for KubernetesConfig {
             account: ACCOUNT.into(),
             annotation_prefix: "profiler".into(),
             default_enabled: true,
+            kubelet_fallback: false,
+            kubelet_url: None,
+            kubelet_ca_file: None,
         }
     }
 }

@@ -10,6 +10,7 @@ mod cgroups;
 mod config;
 mod enforce;
 mod image;
+mod kubelet;
 mod names;
 mod object;
 mod owner;
@@ -60,10 +61,9 @@ impl Kubernetes {
         Arc::clone(&self.store)
     }
 
-    /// TCP port of the API server.
-    #[must_use]
-    pub fn port(&self) -> Option<u16> {
-        self.access.as_ref().map(|access| access.port)
+    /// TCP ports of the API server and, where it may be asked, of the kubelet.
+    pub fn ports(&self) -> impl Iterator<Item = u16> {
+        self.access.iter().flat_map(|access| std::iter::once(access.port).chain(access.kubelet_port()))
     }
 
     /// What does as the pods say. Where nobody is asked for them, none has to say yes.

@@ -113,7 +113,7 @@ impl Problem {
 }
 
 /// An error with what is behind it, once each.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let (mut text, mut next) = (error.to_string(), error.source());
     while let Some(error) = next {
         let further = error.to_string();

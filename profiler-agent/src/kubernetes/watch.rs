@@ -1,6 +1,7 @@
 //! Watches this node's pods, and the annotations of all namespaces.
 
 use super::access::{Access, NoAccess};
+use super::kubelet;
 use super::object::PodObject;
 use super::pod::{Pod, bounded};
 use super::problem::{Problem, Resource};
@@ -13,6 +14,7 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::runtime::{WatchStreamExt as _, watcher::Error};
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Between two tries to use a service account that is not there yet.
@@ -40,10 +42,21 @@ pub(super) async fn run(access: Access, store: Arc<Store>, metrics: Arc<Metrics>
     let pods = watcher(pods, watcher::Config::default().any_semantic().fields(&selector));
     let namespaces =
         watcher(Api::<PartialObjectMeta<Namespace>>::all(client), watcher::Config::default().any_semantic());
-    let of_pods =
-        Watching { resource: Resource::Pods, access: access.clone(), metrics: Arc::clone(&metrics), problem: None };
-    let of_namespaces = Watching { resource: Resource::Namespaces, access, metrics, problem: None };
-    tokio::join!(of_pods.pods(pods, &store, changed), of_namespaces.namespaces(namespaces, &store, changed));
+    let watching = |resource| Watching {
+        resource,
+        access: access.clone(),
+        metrics: Arc::clone(&metrics),
+        problem: None,
+        fails: Arc::default(),
+    };
+    let (of_pods, of_namespaces) = (watching(Resource::Pods), watching(Resource::Namespaces));
+    let fails = Arc::clone(&of_pods.fails);
+    let kubelet = async {
+        if access.asks_kubelet() {
+            kubelet::run(&access, &store, &metrics, &fails, changed).await;
+        }
+    };
+    tokio::join!(of_pods.pods(pods, &store, changed), of_namespaces.namespaces(namespaces, &store, changed), kubelet);
 }
 
 /// Says why there is no client.
@@ -58,6 +71,8 @@ struct Watching {
     metrics: Arc<Metrics>,
     /// What was said last, until it is over.
     problem: Option<&'static str>,
+    /// Whether nothing is told at present.
+    fails: Arc<AtomicBool>,
 }
 
 impl Watching {
@@ -128,8 +143,11 @@ impl Watching {
         loop {
             match events.try_next().await {
                 Ok(event) => {
-                    if matches!(event, Some(Event::InitDone)) && self.problem.take().is_some() {
-                        tracing::info!("Kubernetes: {} can be watched again", self.resource.name());
+                    if matches!(event, Some(Event::InitDone)) {
+                        self.fails.store(false, Ordering::Relaxed);
+                        if self.problem.take().is_some() {
+                            tracing::info!("Kubernetes: {} can be watched again", self.resource.name());
+                        }
                     }
                     return event;
                 }
@@ -140,6 +158,7 @@ impl Watching {
 
     fn fail(&mut self, problem: &Problem) {
         self.metrics.add(Metric::KubernetesErrors, problem.label(), 1);
+        self.fails.store(!matches!(problem, Problem::Expired), Ordering::Relaxed);
         // An old version is no error: the list begins anew.
         if matches!(problem, Problem::Expired) || self.problem.replace(problem.label()) == Some(problem.label()) {
             return;

@@ -1,4 +1,6 @@
 //! Metrics in the Prometheus text format. Names, types and help texts come from one enum; reasons are labels.
+//!
+//! Counters that alerts watch begin with 0: an increase from nothing is none for Prometheus.
 
 use super::ledger::Snapshot;
 use std::collections::BTreeMap;
@@ -6,7 +8,7 @@ use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 
 macro_rules! metrics {
-    ($($variant:ident = $name:literal $kind:literal $label:literal, $help:literal;)+) => {
+    ($($variant:ident = $name:literal $kind:literal $label:literal $([$($value:literal)+])?, $help:literal;)+) => {
         /// Everything that is counted or measured outside the ledger.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Metric { $(#[doc = $help] $variant,)+ }
@@ -20,6 +22,11 @@ macro_rules! metrics {
             pub fn describe(self) -> (&'static str, &'static str, &'static str, &'static str) {
                 match self { $(Self::$variant => ($name, $kind, $label, $help),)+ }
             }
+
+            /// Values of the label that are there from the start.
+            fn known(self) -> &'static [&'static str] {
+                match self { $(Self::$variant => &[$($($value,)+)?],)+ }
+            }
         }
     };
 }
@@ -31,17 +38,19 @@ metrics! {
     FilesRefused = "profiler_files_refused_total" "counter" "reason", "Executable files that could not be used for symbols.";
     DebugInfoRefused = "profiler_debug_info_refused_total" "counter" "reason", "Files and units of debug info that could not be used.";
     DebugInfoPostponed = "profiler_debug_info_postponed_total" "counter" "", "Addresses named without debug info because the window's time for it was over.";
-    ExportRequests = "profiler_export_requests_total" "counter" "outcome", "Export requests by outcome.";
-    ExportAmbiguous = "profiler_export_ambiguous_total" "counter" "", "Samples in requests without a known end: the server may hold them though they are sent again or dropped.";
+    ExportRequests = "profiler_export_requests_total" "counter" "outcome" ["accepted" "rejected" "retry" "too_large" "refused" "ambiguous" "unreachable"], "Export requests by outcome.";
+    ExportAmbiguous = "profiler_export_ambiguous_total" "counter" "" [""], "Samples in requests without a known end: the server may hold them though they are sent again or dropped.";
     SpoolBytes = "profiler_spool_bytes" "gauge" "", "Window files in the spool.";
-    SpoolErrors = "profiler_spool_errors_total" "counter" "operation", "What the spool could not do, and records and files that it found damaged or not readable.";
-    GapSeconds = "profiler_gap_seconds_total" "counter" "", "Time without a running agent, over the life of the spool.";
-    CanaryChecks = "profiler_canary_checks_total" "counter" "outcome", "Exported windows asked for at the server, by what it has of them.";
+    SpoolLimit = "profiler_spool_limit_bytes" "gauge" "", "What they may take at most.";
+    SpoolErrors = "profiler_spool_errors_total" "counter" "operation" ["open" "append" "read" "save" "damaged" "not_readable"], "What the spool could not do, and records and files that it found damaged or not readable.";
+    GapSeconds = "profiler_gap_seconds_total" "counter" "" [""], "Time without a running agent, over the life of the spool.";
+    CanaryChecks = "profiler_canary_checks_total" "counter" "outcome" ["equal" "less" "more" "unreadable"], "Exported windows asked for at the server, by what it has of them.";
     DebuginfodRequests = "profiler_debuginfod_requests_total" "counter" "outcome", "Build IDs asked for at debuginfod servers, by outcome.";
     BpfRunSeconds = "profiler_bpf_run_seconds_total" "counter" "", "Time the kernel programs took, by their own clock.";
     MapUsed = "profiler_map_used_ratio" "gauge" "map", "Share of a BPF map in use.";
     MapBytes = "profiler_map_bytes" "gauge" "", "Memory of the BPF maps and rings.";
     Frequency = "profiler_frequency_hertz" "gauge" "", "Samples per second and CPU now.";
+    FrequencyConfigured = "profiler_frequency_configured_hertz" "gauge" "", "Samples per second and CPU as configured.";
     GovernorChanges = "profiler_governor_changes_total" "counter" "reason", "Changes that the budgets asked for, and those that they gave room for.";
     CpuBudget = "profiler_cpu_budget_ratio" "gauge" "", "Share of all online CPUs' time that the agent and its kernel programs may use.";
     CpuUsed = "profiler_cpu_used_ratio" "gauge" "", "Share of all online CPUs' time that they used in the last seconds.";
@@ -53,7 +62,7 @@ metrics! {
     UnwindRows = "profiler_unwind_rows" "gauge" "", "Unwind rows loaded.";
     UnwindBytes = "profiler_unwind_bytes" "gauge" "", "Memory of the unwind rows.";
     HistoryBytes = "profiler_history_bytes" "gauge" "", "Memory of the last hour kept for the page.";
-    ConfigReloads = "profiler_config_reloads_total" "counter" "outcome", "Configurations read again on SIGHUP.";
+    ConfigReloads = "profiler_config_reloads_total" "counter" "outcome" ["accepted" "refused"], "Configurations read again on SIGHUP.";
     KubernetesPods = "profiler_kubernetes_pods" "gauge" "", "Pods of this node that the API server has told of and that are not gone.";
     KubernetesExcluded = "profiler_kubernetes_pods_excluded" "gauge" "", "Pods of this node that are not sampled because an annotation, or the lack of one, says so.";
     KubernetesErrors = "profiler_kubernetes_errors_total" "counter" "reason", "Answers of the API server, and ways to it, that told nothing of pods or namespaces.";
@@ -99,8 +108,10 @@ impl Metrics {
         for &metric in Metric::ALL {
             let (name, kind, label, help) = metric.describe();
             let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
-            for ((_, value_label), value) in values.range((metric, "")..).take_while(|((found, _), _)| *found == metric)
-            {
+            let set = values.range((metric, "")..).take_while(|((found, _), _)| *found == metric);
+            let mut shown: BTreeMap<&str, f64> = metric.known().iter().map(|label| (*label, 0.0)).collect();
+            shown.extend(set.map(|((_, label), value)| (*label, *value)));
+            for (value_label, value) in shown {
                 let _ = match label {
                     "" => writeln!(text, "{name} {value}"),
                     _ => writeln!(text, "{name}{{{label}=\"{value_label}\"}} {value}"),
@@ -153,6 +164,9 @@ mod tests {
         };
         let text = metrics.render(&ledger);
         assert!(text.contains("\nprofiler_export_requests_total{outcome=\"accepted\"} 3\n"));
+        assert!(text.contains("\nprofiler_export_requests_total{outcome=\"refused\"} 0\n"));
+        assert!(text.contains("\nprofiler_export_ambiguous_total 0\n"));
+        assert!(!text.contains("\nprofiler_cpu_budget_ratio "));
         assert!(text.contains("\nprofiler_map_used_ratio{map=\"ring\"} 0.5\n"));
         assert!(text.contains("\nprofiler_samples_dropped_total{reason=\"ring_full\"} 2\n"));
     }

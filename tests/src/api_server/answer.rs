@@ -27,6 +27,8 @@ pub(super) async fn answer(request: Request<Incoming>, state: Arc<Mutex<State>>)
     }
     let (resource, kind) = match path.as_str() {
         "/api/v1/pods" => ("pods", "PodList"),
+        // The kubelet's, without a version.
+        "/pods" => ("kubelet", "PodList"),
         "/api/v1/namespaces" => ("namespaces", "NamespaceList"),
         _ => return Ok(whole(404, &status(404, "NotFound", "the server could not find the requested resource"))),
     };
@@ -59,7 +61,8 @@ struct Wanted {
 impl Wanted {
     fn has(&self, resource: &str, object: &Value) -> bool {
         let node = self.node.as_deref().map(|field| field.strip_prefix("spec.nodeName=").expect("a known selector"));
-        resource == self.resource && node.is_none_or(|node| object["spec"]["nodeName"] == node)
+        let same = resource == self.resource || (resource, self.resource) == ("pods", "kubelet");
+        same && node.is_none_or(|node| object["spec"]["nodeName"] == node)
     }
 }
 

@@ -58,6 +58,14 @@ container.apparmor.security.beta.kubernetes.io/profiler-agent: {{ eq .Values.sec
   valueFrom:
     fieldRef:
       fieldPath: spec.nodeName
+{{- if .Values.agent.kubernetes.kubeletFallback }}
+- name: NODE_IP
+  valueFrom:
+    fieldRef:
+      fieldPath: status.hostIP
+- name: PROFILER_KUBELET_URL
+  value: https://$(NODE_IP):10250
+{{- end }}
 {{- with .Values.extraEnv }}
 {{ toYaml . }}
 {{- end }}
