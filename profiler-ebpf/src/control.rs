@@ -21,11 +21,11 @@ pub fn rate(scratch: *mut Scratch, task: Task, tgid: u32) -> Option<Rate> {
         turn
     };
     let said = rules::of(task);
-    if said == Some(EXCLUDED) {
+    if said == EXCLUDED {
         return None;
     }
     let own = if setting!(flags) & PROCESS_RATES == 0 { 0 } else { own_slot(task, tgid) };
-    let slot = if own > 0 { own } else { said.unwrap_or(0) };
+    let slot = if own > 0 { own } else { said };
     let rate = Rate::unpack(value(slot));
     if rate.takes(turn) { Some(rate) } else { None }
 }
