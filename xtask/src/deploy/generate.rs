@@ -3,7 +3,7 @@
 //! Input: deploy/versions.toml and the files themselves. Output: what they should say.
 
 use super::versions::{Chart, Versions};
-use super::{agent_values, lock, plain, values};
+use super::{lock, plain, values};
 use crate::places;
 use anyhow::{Context, Result};
 use std::fs;
@@ -32,7 +32,6 @@ pub(super) fn all(versions: &Versions) -> Result<Vec<Generated>> {
         files.push(Generated { path, text });
     }
     files.extend(values::tables(versions)?);
-    files.push(agent_values::readme()?);
     files.extend(plain::files()?);
     Ok(files)
 }

@@ -6,7 +6,6 @@
 //! Invariant: what could not be rendered or checked is printed by name and reason.
 
 mod agent_chart;
-mod agent_values;
 mod argocd;
 mod flux;
 mod generate;

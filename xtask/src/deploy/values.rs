@@ -1,21 +1,33 @@
-//! The tables in deploy/README.md: which versions, and which values the charts of the stack have of their own.
+//! Tables in deploy/README.md and in that of the agent's chart: which versions, and which values our charts have.
+//!
+//! A value is a key with a comment that begins with `# --`; it goes on in the comment lines below. Its default is what
+//! stands behind the key, or below it.
 
 use super::generate::Generated;
 use super::versions::Versions;
 use crate::places;
 use anyhow::{Context, Result};
+use std::path::Path;
+
+/// Charts whose values are in deploy/README.md.
+const OF_STACK: [&str; 4] = ["kalypso-otel", "kalypso-mimir", "kalypso-pyroscope", "kalypso-grafana"];
+const AGENT: &str = "profiler-agent";
 
 /// Files with such tables.
 pub(super) fn tables(versions: &Versions) -> Result<Vec<Generated>> {
-    let path = places::workspace().join("deploy/README.md");
-    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let mut text = between(&text, "versions", &version_table(versions))?;
-    for chart in ["profiler-agent", "kalypso-otel", "kalypso-mimir", "kalypso-pyroscope", "kalypso-grafana"] {
-        let values = places::workspace().join("deploy/charts").join(chart).join("values.yaml");
-        let values = std::fs::read_to_string(&values).with_context(|| format!("cannot read {}", values.display()))?;
-        text = between(&text, &format!("values of {chart}"), &value_table(&values))?;
+    let deploy = places::workspace().join("deploy");
+    let read = |path: &Path| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
+    let with_values = |text: &str, chart: &str| {
+        let values = read(&deploy.join("charts").join(chart).join("values.yaml"))?;
+        between(text, &format!("values of {chart}"), &value_table(&values))
+    };
+    let (all, agent) = (deploy.join("README.md"), deploy.join("charts").join(AGENT).join("README.md"));
+    let mut text = between(&read(&all)?, "versions", &version_table(versions))?;
+    for chart in OF_STACK {
+        text = with_values(&text, chart)?;
     }
-    Ok(vec![Generated { path, text }])
+    let of_agent = with_values(&read(&agent)?, AGENT)?;
+    Ok(vec![Generated { path: all, text }, Generated { path: agent, text: of_agent }])
 }
 
 /// The text with this in the place between `<!-- NAME -->` and `<!-- /NAME -->`.
@@ -42,34 +54,59 @@ fn version_table(versions: &Versions) -> String {
     table
 }
 
-/// Keys that a comment beginning with `# --` explains, with their defaults.
+/// All documented values.
 fn value_table(values: &str) -> String {
     let mut table = String::from("| value | default | is |\n|---|---|---|\n");
-    // Indentation and name of the keys above.
-    let mut path: Vec<(usize, &str)> = Vec::new();
-    let mut comment = String::new();
-    for line in values.lines() {
-        let trimmed = line.trim_start();
-        if let Some(text) = trimmed.strip_prefix("# -- ") {
-            text.clone_into(&mut comment);
-        } else if let Some(text) = trimmed.strip_prefix("# ").filter(|_| !comment.is_empty()) {
-            comment += &format!(" {text}");
-        } else if let Some((key, default)) = trimmed.split_once(':').filter(|(key, _)| is_key(key)) {
-            let indent = line.len() - trimmed.len();
-            path.retain(|(above, _)| *above < indent);
-            path.push((indent, key));
-            if !comment.is_empty() {
-                let name: Vec<&str> = path.iter().map(|(_, key)| *key).collect();
-                let default = default.trim().replace('|', "\\|");
-                let default = if default.is_empty() { String::new() } else { format!("`{default}`") };
-                table += &format!("| `{}` | {default} | {} |\n", name.join("."), comment.replace('|', "\\|"));
-            }
-            comment.clear();
-        } else {
-            comment.clear();
-        }
+    for Row { key, default, text } in rows(values) {
+        table += &format!("| `{key}` | `{}` | {} |\n", default.replace('|', "\\|"), text.replace('|', "\\|"));
     }
     table
+}
+
+/// A documented value.
+#[derive(Debug, PartialEq, Eq)]
+struct Row {
+    key: String,
+    default: String,
+    text: String,
+}
+
+fn rows(values: &str) -> Vec<Row> {
+    let mut rows = Vec::new();
+    // Keys above the line, with their indents.
+    let mut above: Vec<(usize, &str)> = Vec::new();
+    let mut comment: Option<String> = None;
+    let lines: Vec<&str> = values.lines().collect();
+    for (at, line) in lines.iter().enumerate() {
+        let trimmed = line.trim_start();
+        let indent = line.len() - trimmed.len();
+        if let Some(begun) = trimmed.strip_prefix("# -- ") {
+            comment = Some(begun.to_owned());
+        } else if let Some(more) = trimmed.strip_prefix("# ") {
+            comment = comment.map(|begun| format!("{begun} {more}"));
+        } else if let Some((key, value)) = trimmed.split_once(':').filter(|(key, _)| is_key(key)) {
+            above.retain(|(of, _)| *of < indent);
+            above.push((indent, key));
+            if let Some(text) = comment.take() {
+                let key = above.iter().map(|(_, key)| *key).collect::<Vec<_>>().join(".");
+                let below = lines.get(at + 1..).unwrap_or_default();
+                rows.push(Row { key, default: default(value.trim(), indent, below), text });
+            }
+        } else {
+            comment = None;
+        }
+    }
+    rows
+}
+
+/// What stands behind the key, or below it in one line.
+fn default(value: &str, indent: usize, below: &[&str]) -> String {
+    if !value.is_empty() {
+        return value.to_owned();
+    }
+    let is_deeper = |line: &&&str| line.len() - line.trim_start().len() > indent && !line.trim().is_empty();
+    let deeper: Vec<&str> = below.iter().take_while(is_deeper).map(|line| line.trim()).collect();
+    format!("{{{}}}", deeper.join(", "))
 }
 
 fn is_key(text: &str) -> bool {
@@ -87,11 +124,18 @@ mod tests {
         assert!(between("none", "t", "").is_err());
     }
 
+    fn row(key: &str, default: &str, text: &str) -> Row {
+        Row { key: key.into(), default: default.into(), text: text.into() }
+    }
+
     #[test]
-    fn values_have_their_whole_names() {
-        let values = "# Of a chart.\n\na:\n  # -- What\n  # b is.\n  b: 1\n  c: 2\n# -- And d.\nd: \"\"\n";
-        let expected =
-            "| value | default | is |\n|---|---|---|\n| `a.b` | `1` | What b is. |\n| `d` | `\"\"` | And d. |\n";
-        assert_eq!(value_table(values), expected);
+    fn values_have_their_path_default_and_text() {
+        let values = "# Of all.\nimage:\n  # -- Where\n  # it is.\n  registry: \"\"\n# -- Both.\nresources:\n  a: {b: 1}\n  c: 2\n\n# -- Last.\nend: 1\n";
+        let wanted = [
+            row("image.registry", "\"\"", "Where it is."),
+            row("resources", "{a: {b: 1}, c: 2}", "Both."),
+            row("end", "1", "Last."),
+        ];
+        assert_eq!(rows(values), wanted);
     }
 }
