@@ -6,6 +6,7 @@ pub mod batch;
 pub mod builds;
 pub mod cgroup;
 pub mod chain;
+pub mod cluster;
 pub mod go;
 pub mod hostile;
 pub mod ledger;

@@ -22,10 +22,10 @@ const POLL: Duration = Duration::from_millis(100);
 /// A running server with empty storage.
 #[derive(Debug)]
 pub struct Pyroscope {
-    child: Child,
+    /// The process and its folder; none of a server that runs elsewhere.
+    process: Option<(Child, TempDir)>,
     /// `host:port`, for OTLP and for queries.
     pub address: String,
-    folder: TempDir,
 }
 
 impl Pyroscope {
@@ -47,6 +47,12 @@ impl Pyroscope {
         Self::launch(port, &[])
     }
 
+    /// One that somebody else starts and ends.
+    #[must_use]
+    pub fn elsewhere(address: &str) -> Self {
+        Self { process: None, address: address.to_owned() }
+    }
+
     fn launch(port: u16, flags: &[&str]) -> Self {
         let binary = ensure_built().expect("a Pyroscope server");
         let folder = tempfile::tempdir().expect("a folder for its data");
@@ -60,7 +66,7 @@ impl Pyroscope {
             .stderr(log)
             .spawn()
             .expect("the server starts");
-        let mut server = Self { child, address: format!("127.0.0.1:{port}"), folder };
+        let mut server = Self { process: Some((child, folder)), address: format!("127.0.0.1:{port}") };
         server.wait_until_ready();
         server
     }
@@ -74,8 +80,8 @@ impl Pyroscope {
     fn wait_until_ready(&mut self) {
         let started = Instant::now();
         while http_get(&format!("{}/ready", self.address)).is_none_or(|(status, _)| status != 200) {
-            let ended = self.child.try_wait().expect("the server can be waited for");
-            assert!(ended.is_none(), "the server ended at once:\n{}", self.log());
+            let ended = self.process.as_mut().map(|(child, _)| child.try_wait().expect("the server can be waited for"));
+            assert!(ended.flatten().is_none(), "the server ended at once:\n{}", self.log());
             assert!(started.elapsed() < PATIENCE, "the server is not ready:\n{}", self.log());
             std::thread::sleep(POLL);
         }
@@ -84,7 +90,8 @@ impl Pyroscope {
     /// The end of what it logged.
     #[must_use]
     pub fn log(&self) -> String {
-        let text = std::fs::read(self.folder.path().join("log")).unwrap_or_default();
+        let Some((_, folder)) = &self.process else { return format!("see {}", self.address) };
+        let text = std::fs::read(folder.path().join("log")).unwrap_or_default();
         String::from_utf8_lossy(&text[text.len().saturating_sub(10_000)..]).into_owned()
     }
 
@@ -103,13 +110,15 @@ impl Pyroscope {
 
 impl Drop for Pyroscope {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Some((child, _)) = &mut self.process {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 
 /// One process, everything on loopback, all state in the current folder.
-fn arguments(http_port: u16, grpc_port: u16) -> Vec<String> {
+pub(crate) fn arguments(http_port: u16, grpc_port: u16) -> Vec<String> {
     let mut arguments =
         vec![format!("-server.http-listen-port={http_port}"), format!("-server.grpc-listen-port={grpc_port}")];
     arguments.extend(FLAGS.iter().map(|&flag| flag.to_owned()));

@@ -96,17 +96,23 @@ fn environment(long: bool, filter: Option<&str>, report: &mut Report) -> Result<
         let mut cargo = shell::cargo(["run", "--quiet", "--locked", "--package", "profiler-tests"]);
         shell::run(cargo.args(["--bin", "build-pyroscope"]).env("PATH", &path).env("PROFILER_CACHE", places::cache()?))
     })?;
-    let shipped = if looks_at_shipped(filter)? { report.time("ship", ship)? } else { Vec::new() };
+    let mut shipped = if looks_at(OF_SHIPPED, filter)? { report.time("ship", ship)? } else { Vec::new() };
+    // Their short form is not part of a run without a filter yet.
+    if (long || filter.is_some()) && looks_at(OF_CLUSTER, filter)? {
+        shipped.push(("PROFILER_CLUSTER", report.time("cluster", setup::cluster::install)?));
+    }
     Ok(Environment { path, agent, losing_agent, shipped, long })
 }
 
 /// Files of tests/tests that need the image or the packages.
-const OF_SHIPPED: &[&str] = &["image", "package", "reproducible", "sbom"];
+const OF_SHIPPED: &[&str] = &["cluster", "image", "package", "reproducible", "sbom"];
+/// Those that need a Kubernetes node.
+const OF_CLUSTER: &[&str] = &["cluster"];
 
-/// Whether a filter chooses one of their tests.
-fn looks_at_shipped(filter: Option<&str>) -> Result<bool> {
+/// Whether a filter chooses a test of these files.
+fn looks_at(files: &[&str], filter: Option<&str>) -> Result<bool> {
     let Some(filter) = filter else { return Ok(true) };
-    for name in OF_SHIPPED {
+    for name in files {
         let text = std::fs::read_to_string(places::workspace().join(format!("tests/tests/{name}.rs")))?;
         if *name == filter || text.contains(filter) {
             return Ok(true);

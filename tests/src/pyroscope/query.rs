@@ -27,6 +27,13 @@ impl Range {
         Self { start_ms: ms(now.saturating_sub(Duration::from_secs(3600))), end_ms: ms(now + Duration::from_secs(60)) }
     }
 
+    /// The hour that begins now.
+    #[must_use]
+    pub fn from_now() -> Self {
+        let Self { end_ms, .. } = Self::last_hour();
+        Self { start_ms: end_ms - 60_000, end_ms: end_ms + 3_540_000 }
+    }
+
     fn with(self, mut body: Value) -> Value {
         body["start"] = json!(self.start_ms.to_string());
         body["end"] = json!(self.end_ms.to_string());

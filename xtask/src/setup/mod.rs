@@ -4,6 +4,7 @@
 
 pub(crate) mod bpf;
 pub(crate) mod cargo_deb;
+pub(crate) mod cluster;
 pub(crate) mod cross;
 pub(crate) mod debian;
 pub(crate) mod deny;
@@ -35,6 +36,8 @@ enum Part {
     Lint,
     /// cargo-deb, and compilers for both architectures
     Package,
+    /// A Kubernetes node
+    Cluster,
     /// What renders and checks deploy/: helm, kubeconform, promtool, kustomize, Lua
     Deploy,
 }
@@ -69,7 +72,7 @@ const LONG_TEST_PROGRAMS: &[(&str, &str)] =
 
 /// The verb.
 pub(crate) fn setup(args: &Args) -> Result<()> {
-    let all = [Part::Bpf, Part::Test, Part::Fuzz, Part::Lint, Part::Package, Part::Deploy];
+    let all = [Part::Bpf, Part::Test, Part::Fuzz, Part::Lint, Part::Package, Part::Deploy, Part::Cluster];
     let parts = args.part.as_ref().map_or(&all[..], std::slice::from_ref);
     for part in parts {
         match part {
@@ -93,6 +96,7 @@ pub(crate) fn setup(args: &Args) -> Result<()> {
                     ));
                 }
             }
+            Part::Cluster => step(&format!("Kubernetes: {}", cluster::install()?.display())),
             Part::Test => step(&format!("programs of the tests are there; {}", go::describe(&test(true)?)?)),
         }
     }
