@@ -5,7 +5,8 @@
 mod outcome;
 mod seeds;
 
-use crate::{places, setup, shell};
+use crate::setup::cargo_tools;
+use crate::{places, shell};
 use anyhow::{Context, Result, bail};
 use outcome::Outcome;
 use std::fs::{self, File};
@@ -75,7 +76,7 @@ fn targets() -> Result<Vec<String>> {
 
 /// Builds the targets; returns the folder of their programs.
 fn build(targets: &[String]) -> Result<PathBuf> {
-    let cargo_fuzz = setup::fuzz::install()?;
+    let cargo_fuzz = cargo_tools::install(cargo_tools::FUZZ)?;
     let folder = places::cache()?.join("fuzz");
     let target_folder = folder.join("target");
     let triple = host_triple()?;

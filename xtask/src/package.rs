@@ -4,7 +4,7 @@
 //! The Debian package is described in the agent's Cargo.toml and made by cargo-deb. The same commit makes the same bytes.
 
 use crate::image::{Choice, LICENSES, Source, Tree, gzip};
-use crate::setup::cargo_deb;
+use crate::setup::cargo_tools;
 use crate::setup::cross::Compiler;
 use crate::shell::{self, step};
 use crate::{places, static_agent};
@@ -50,7 +50,7 @@ fn build(choice: Choice, folder: &Path) -> Result<()> {
     let source = Source::read()?;
     let compilers = choice.compilers()?;
     let agents = static_agent::build(&compilers)?;
-    let cargo_deb = cargo_deb::install()?;
+    let cargo_deb = cargo_tools::install(cargo_tools::DEB)?;
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     for (compiler, agent) in compilers.iter().zip(agents) {
         step(&format!("packaging the agent for {}", compiler.architecture.name()));

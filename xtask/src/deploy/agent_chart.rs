@@ -1,10 +1,11 @@
 //! The agent's chart in every case: each file of its ci/ renders, each of ci/wrong/ is refused with the sentence that it
-//! says, and older clusters get AppArmor's profile in the annotation.
+//! says.
 
 use super::generate::files_of;
 use super::manifest::{self, kind, name};
 use super::outcome::Outcome;
 use super::render::{Release, Tools};
+use super::stack::rendered_on;
 use crate::places;
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -21,25 +22,14 @@ pub(super) fn verify(tools: &Tools, outcome: &mut Outcome) -> Result<()> {
     for case in manifest::read_one(&chart.join("ci/wrong/cases.yaml"))?.as_array().context("no cases")? {
         refused(tools, &chart, case, outcome)?;
     }
-    before_1_30(tools, outcome)
+    Ok(())
 }
 
 fn renders(tools: &Tools, chart: &Path, file: &Path, kubernetes: &str, outcome: &mut Outcome) -> Result<()> {
     let what = format!("{} on Kubernetes {kubernetes}", super::shown(file));
     let files = [file.to_owned()];
     let release = Release { name: "profiler", chart, namespace: "profiler", files: &files, set: &[] };
-    outcome.check(&what, tools.lint(&release, kubernetes));
-    let yaml = match tools.template(&release, kubernetes) {
-        Ok(yaml) => yaml,
-        Err(error) => {
-            outcome.check(&what, Err(error));
-            return Ok(());
-        }
-    };
-    match tools.conforms(&yaml, kubernetes) {
-        Ok(count) => outcome.rendered(&what, count),
-        Err(error) => outcome.check(&what, Err(error)),
-    }
+    let Some(yaml) = rendered_on(tools, &release, kubernetes, &what, outcome) else { return Ok(()) };
     for object in manifest::documents(&yaml)?.iter().filter(|object| ["DaemonSet", "Pod"].contains(&kind(object))) {
         outcome.expect(is_confined(object), || format!("{what}: {} {} has more rights", kind(object), name(object)));
     }
@@ -64,25 +54,5 @@ fn refused(tools: &Tools, chart: &Path, case: &Value, outcome: &mut Outcome) -> 
     outcome.expect(!says.is_empty() && answer.as_ref().is_err_and(|error| format!("{error:#}").contains(says)), || {
         format!("values {} are not refused with {says:?} but with {answer:?}", case["values"])
     });
-    Ok(())
-}
-
-/// The overlays on clusters that have AppArmor's profile in an annotation.
-fn before_1_30(tools: &Tools, outcome: &mut Outcome) -> Result<()> {
-    let kustomize = places::workspace().join("deploy/kustomize");
-    let folder = tools.folder("before-1.30");
-    std::fs::create_dir_all(&folder)?;
-    let back = "../".repeat(folder.components().count() - 1);
-    let at = |path: &str| format!("{back}{}", kustomize.join(path).display().to_string().trim_start_matches('/'));
-    let (oldest, _) = tools.kubernetes.first().context("no schemas")?;
-    for overlay in ["base", "overlays/dev", "overlays/staging", "overlays/production"] {
-        let text = format!("resources: [{}]\ncomponents: [{}]\n", at(overlay), at("components/before-1.30"));
-        std::fs::write(folder.join("kustomization.yaml"), text)?;
-        let what = format!("kustomize/{overlay} with components/before-1.30 on Kubernetes {oldest}");
-        match tools.kustomize(&folder).and_then(|yaml| tools.conforms(&yaml, oldest)) {
-            Ok(count) => outcome.rendered(&what, count),
-            Err(error) => outcome.check(&what, Err(error)),
-        }
-    }
     Ok(())
 }

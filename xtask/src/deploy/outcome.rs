@@ -13,11 +13,13 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    /// Objects that were rendered and are valid.
-    pub(super) fn rendered(&mut self, what: &str, objects: usize) {
-        println!("{what}: {objects} objects");
-        self.objects += objects;
-        self.checks += 1;
+    /// Objects that were rendered and are valid, or why not.
+    pub(super) fn rendered(&mut self, what: &str, objects: Result<usize>) {
+        if let Ok(objects) = objects {
+            println!("{what}: {objects} objects");
+            self.objects += objects;
+        }
+        self.check(what, objects.map(drop));
     }
 
     /// What no check can say anything of.

@@ -9,7 +9,7 @@ use super::render::{Release, Tools};
 use super::vendor::{self, Vendored};
 use super::versions::Versions;
 use crate::places;
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -112,29 +112,38 @@ fn rendered(tools: &Tools, release: &Release<'_>, profile: &str, outcome: &mut O
     let mut newest = None;
     for (kubernetes, _) in &tools.kubernetes {
         let what = format!("{} {profile} on Kubernetes {kubernetes}", release.name);
-        let yaml = match tools.template(release, kubernetes) {
-            Ok(yaml) => yaml,
-            Err(error) if format!("{error:#}").contains("requires kubeVersion") => {
-                let why = format!("{error:#}");
-                let why = why.split("Error: ").nth(1).unwrap_or(&why).lines().next().unwrap_or_default().to_owned();
-                outcome.not_rendered(format!("{what}: {why}"));
-                continue;
-            }
-            Err(error) => {
-                outcome.check(&what, Err(error));
-                continue;
-            }
-        };
-        outcome.check(&what, tools.lint(release, kubernetes));
-        match tools.conforms(&yaml, kubernetes) {
-            Ok(count) => outcome.rendered(&what, count),
-            Err(error) => outcome.check(&what, Err(error)),
-        }
-        if *kubernetes == tools.newest() {
+        let yaml = rendered_on(tools, release, kubernetes, &what, outcome);
+        if let Some(yaml) = yaml.filter(|_| *kubernetes == tools.newest()) {
             newest = Some(Objects::new(release.name, release.namespace, manifest::documents(&yaml)?));
         }
     }
     Ok(newest)
+}
+
+/// Lints, renders and checks a release for one Kubernetes; none where it does not render, which is said.
+pub(super) fn rendered_on(
+    tools: &Tools,
+    release: &Release<'_>,
+    kubernetes: &str,
+    what: &str,
+    outcome: &mut Outcome,
+) -> Option<String> {
+    let yaml = match tools.template(release, kubernetes) {
+        Ok(yaml) => yaml,
+        Err(error) if format!("{error:#}").contains("requires kubeVersion") => {
+            let why = format!("{error:#}");
+            let why = why.split("Error: ").nth(1).unwrap_or(&why).lines().next().unwrap_or_default().to_owned();
+            outcome.not_rendered(format!("{what}: {why}"));
+            return None;
+        }
+        Err(error) => {
+            outcome.check(what, Err(error));
+            return None;
+        }
+    };
+    outcome.check(what, tools.lint(release, kubernetes));
+    outcome.rendered(what, tools.conforms(&yaml, kubernetes));
+    Some(yaml)
 }
 
 /// With every part off a chart runs nothing.
@@ -165,26 +174,29 @@ fn agent(tools: &Tools, outcome: &mut Outcome) -> Result<()> {
     Ok(())
 }
 
-/// The same as kustomizations; the base is for Kubernetes 1.30 and newer, older ones take a component on top.
+/// The same as kustomizations; they are for Kubernetes 1.30 and newer, older ones take a component on top.
 fn plain(tools: &Tools, outcome: &mut Outcome) -> Result<()> {
     let root = tools.folder("kustomize");
     vendor::copy(&places::workspace().join("deploy/kustomize"), &root)?;
-    for (name, component) in [("before-1.30", "before-1.30"), ("monitored", "monitoring")] {
-        let folder = root.join("overlays").join(name);
-        std::fs::create_dir_all(&folder)?;
-        let text = format!("resources: [../../base]\ncomponents: [../../components/{component}]\n");
-        std::fs::write(folder.join("kustomization.yaml"), text)?;
+    let (oldest, _) = tools.kubernetes.first().context("no schemas")?;
+    let mut verify = |folder: &str, what: String, kubernetes: &str| {
+        let yaml = tools.kustomize(&root.join(folder));
+        outcome.rendered(&what, yaml.and_then(|yaml| tools.conforms(&yaml, kubernetes)));
+    };
+    let with = |folder: &str, component: &str| -> Result<()> {
+        let on_top = root.join("on-top");
+        std::fs::create_dir_all(&on_top)?;
+        let text = format!("resources: [../{folder}]\ncomponents: [../components/{component}]\n");
+        Ok(std::fs::write(on_top.join("kustomization.yaml"), text)?)
+    };
+    for folder in ["base", "overlays/dev", "overlays/staging", "overlays/production"] {
+        verify(folder, format!("kustomize/{folder} on Kubernetes {}", tools.newest()), tools.newest());
+        with(folder, "before-1.30")?;
+        verify("on-top", format!("kustomize/{folder} with components/before-1.30 on Kubernetes {oldest}"), oldest);
     }
-    let oldest = tools.kubernetes.first().map_or("", |(version, _)| version);
-    let newest = ["base", "overlays/dev", "overlays/staging", "overlays/production", "overlays/monitored"];
-    let all = newest.into_iter().map(|folder| (folder, tools.newest())).chain([("overlays/before-1.30", oldest)]);
-    for (folder, kubernetes) in all {
-        let what = format!("kustomize/{folder} on Kubernetes {kubernetes}");
-        match tools.kustomize(&root.join(folder)).and_then(|yaml| tools.conforms(&yaml, kubernetes)) {
-            Ok(count) => outcome.rendered(&what, count),
-            Err(error) => outcome.check(&what, Err(error)),
-        }
-    }
+    with("base", "monitoring")?;
+    let what = format!("kustomize/base with components/monitoring on Kubernetes {}", tools.newest());
+    verify("on-top", what, tools.newest());
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! What everything that cargo locked may be: licences, sources, bans, yanked versions and advisories, by cargo-deny.
 
 use crate::places;
-use crate::setup;
+use crate::setup::cargo_tools;
 use crate::shell::{self, step};
 use anyhow::{Context, Result, bail};
 use std::fs;
@@ -38,7 +38,7 @@ struct Deny {
 
 impl Deny {
     fn new() -> Result<Self> {
-        let program = setup::deny::install()?;
+        let program = cargo_tools::install(cargo_tools::DENY)?;
         let folder = places::cache()?.join("advisories");
         fs::create_dir_all(&folder)?;
         let stand_in = match is_reachable() {

@@ -3,12 +3,10 @@
 //! Invariant: nothing is done twice, nothing half done is left behind under its final name.
 
 pub(crate) mod bpf;
-pub(crate) mod cargo_deb;
+pub(crate) mod cargo_tools;
 pub(crate) mod cluster;
 pub(crate) mod cross;
 pub(crate) mod debian;
-pub(crate) mod deny;
-pub(crate) mod fuzz;
 pub(crate) mod go;
 pub(crate) mod go_tools;
 
@@ -77,15 +75,15 @@ pub(crate) fn setup(args: &Args) -> Result<()> {
     for part in parts {
         match part {
             Part::Bpf => step(&format!("BPF tool chain: {}", bpf::install()?.describe()?)),
-            Part::Fuzz => step(&format!("cargo-fuzz: {}", fuzz::install()?.display())),
+            Part::Fuzz => step(&format!("cargo-fuzz: {}", cargo_tools::install(cargo_tools::FUZZ)?.display())),
             Part::Deploy => {
                 for tool in go_tools::ALL {
                     step(&format!("{}", go_tools::install(*tool)?.display()));
                 }
             }
-            Part::Lint => step(&format!("cargo-deny: {}", deny::install()?.display())),
+            Part::Lint => step(&format!("cargo-deny: {}", cargo_tools::install(cargo_tools::DENY)?.display())),
             Part::Package => {
-                step(&format!("cargo-deb: {}", cargo_deb::install()?.display()));
+                step(&format!("cargo-deb: {}", cargo_tools::install(cargo_tools::DEB)?.display()));
                 for architecture in [Architecture::X86_64, Architecture::Aarch64] {
                     let compiler = cross::Compiler::install(architecture)?;
                     step(&format!(
