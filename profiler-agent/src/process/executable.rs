@@ -15,6 +15,8 @@ use std::sync::{Arc, Weak};
 
 /// Files kept open at most; those that no living process maps go first.
 const MAX_OPEN_FILES: usize = 1024;
+/// How long a file stays open that no process maps: the next run of a compiler needs it again.
+const KEEP_UNUSED_NS: u64 = 600_000_000_000;
 
 /// Processes whose own code has names at most: two open files each.
 const MAX_JIT_PROCESSES: usize = 256;
@@ -91,6 +93,14 @@ impl Executable {
         }
     }
 
+    /// Whether no folder has the file any more.
+    fn is_deleted(&self) -> bool {
+        match &self.kind {
+            ExecutableKind::Elf { file, .. } => file.metadata().is_ok_and(|metadata| metadata.nlink() == 0),
+            _ => false,
+        }
+    }
+
     /// GNU build ID in lower-case hexadecimal, empty when there is none.
     #[must_use]
     pub fn build_id(&self) -> Arc<str> {
@@ -128,6 +138,14 @@ impl Stamp {
 struct Known {
     executable: Arc<Executable>,
     stamp: Option<Stamp>,
+    /// Since when nobody was seen to need it.
+    unused_ns: Option<u64>,
+}
+
+impl Known {
+    fn is_used(&self) -> bool {
+        Arc::strong_count(&self.executable) > 1
+    }
 }
 
 /// All executables with a frame.
@@ -205,7 +223,7 @@ impl Executables {
         self.evict();
         // A file that was not found may be found through another process.
         if stamp.is_some() {
-            self.files.insert(mapping.key, Known { executable: Arc::clone(&executable), stamp });
+            self.files.insert(mapping.key, Known { executable: Arc::clone(&executable), stamp, unused_ns: None });
         }
         executable
     }
@@ -248,10 +266,23 @@ impl Executables {
         Arc::new(Executable { id, path: Arc::clone(path), kind, root })
     }
 
+    /// Closes files that nobody has needed for long, and deleted ones that nobody needs: their disk space is free only
+    /// then.
+    pub(super) fn close_unused(&mut self, now_ns: u64) {
+        self.files.retain(|_, known| {
+            if known.is_used() {
+                known.unused_ns = None;
+                return true;
+            }
+            let unused_ns = *known.unused_ns.get_or_insert(now_ns);
+            unused_ns + KEEP_UNUSED_NS > now_ns && !known.executable.is_deleted()
+        });
+    }
+
     /// Files that nothing refers to any more make room.
     fn evict(&mut self) {
         if self.files.len() >= MAX_OPEN_FILES {
-            self.files.retain(|_, known| Arc::strong_count(&known.executable) > 1);
+            self.files.retain(|_, known| known.is_used());
         }
         if self.files.len() >= MAX_OPEN_FILES {
             // All in use: begin anew; living mappings keep theirs.
@@ -347,6 +378,37 @@ mod tests {
         assert_eq!(inode(open_mapped(pid, &before, &[pid])), Some(expected));
         assert_eq!(inode(open_mapped(pid, &before, &[])), None);
         assert!(open_mapped(pid, libc, &[]).is_some());
+    }
+
+    /// This process's own mapping of a file with one byte more than its program's.
+    fn bound(executables: &mut Executables, path: &Path) -> Arc<Executable> {
+        std::fs::copy("/proc/self/exe", path).unwrap();
+        let metadata = path.metadata().unwrap();
+        let key = FileKey { device: metadata.dev(), inode: metadata.ino() };
+        let path = Arc::from(path.to_str().unwrap());
+        let mapping =
+            Mapping { start: 0, end: 4096, file_offset: 0, key, path, mapped_after_s: None, executable: None };
+        executables.bind(std::process::id(), &mapping, &[std::process::id()])
+    }
+
+    #[test]
+    fn files_that_nobody_needs_are_closed() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut executables = Executables::new(Arc::default());
+        let used = bound(&mut executables, &folder.path().join("used"));
+        let [unused, deleted] = ["unused", "deleted"].map(|name| folder.path().join(name));
+        for path in [&unused, &deleted] {
+            assert!(matches!(bound(&mut executables, path).kind, ExecutableKind::Elf { .. }));
+        }
+        std::fs::remove_file(&deleted).unwrap();
+        let mut left = |now_ns| {
+            executables.close_unused(now_ns);
+            executables.files.len()
+        };
+        assert_eq!(left(1), 2);
+        assert_eq!(left(KEEP_UNUSED_NS), 2);
+        assert_eq!(left(KEEP_UNUSED_NS + 1), 1);
+        assert_eq!(&*used.path, folder.path().join("used").to_str().unwrap());
     }
 
     #[test]

@@ -330,11 +330,12 @@ impl ProcessTable {
         due
     }
 
-    /// Finds processes whose end was missed.
+    /// Finds processes whose end was missed, and files that nobody needs any more.
     fn sweep(&mut self, now_ns: u64) {
         let names = &self.names;
         self.processes.retain(|&key, process| process.last_used_ns + SWEEP_NS > now_ns || names.lives(key));
         self.current.retain(|_, key| self.processes.contains_key(key));
+        self.executables.close_unused(now_ns);
     }
 
     /// The half that was not used for longest goes.
