@@ -4,17 +4,18 @@ use crate::workload::free_port;
 use rustix::net::sockopt::set_socket_linger;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How often a thread looks whether it shall end.
 const LOOK: Duration = Duration::from_millis(20);
-/// Bytes of a request that come through before the connection is reset.
-const BEFORE_RESET: usize = 2000;
-/// What a server says after so many bytes of the client is taken for an answer.
-const REQUEST: usize = 1000;
+/// Bytes of a client that hold what a connection begins with and a part of its first request, never all of it: a window of
+/// a second takes 1,200 and more.
+const PART_OF_REQUEST: usize = 500;
+/// The same of a server: its settings take 80, an answer 200.
+const PART_OF_ANSWER: usize = 120;
 
 /// What the proxy does with connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +32,7 @@ pub enum Fault {
     Drip,
     /// Resets the connection in the middle of a request.
     ResetRequest,
-    /// Lets requests through, and resets the connection instead of letting the answer through.
+    /// Lets requests through, and resets the connection in the middle of the answer.
     ResetAnswer,
     /// Answers with what is neither TLS nor HTTP.
     Garbage,
@@ -154,25 +155,17 @@ fn is_pause(error: &std::io::Error) -> bool {
 fn forward(client: &TcpStream, fault: Fault, server: &str, ended: &AtomicBool) {
     let Ok(upstream) = TcpStream::connect(server) else { return };
     upstream.set_read_timeout(Some(LOOK)).expect("a stream that looks up");
-    let (broken, requested) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let broken = AtomicBool::new(false);
     let over = || ended.load(Ordering::Relaxed) || broken.load(Ordering::Relaxed);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let may_pass = |bytes: usize| {
-                let before = requested.fetch_add(bytes, Ordering::Relaxed);
-                if fault == Fault::ResetRequest { bytes.min(BEFORE_RESET.saturating_sub(before)) } else { bytes }
-            };
-            if !pump(client, &upstream, &may_pass, fault == Fault::Drip, &over) {
-                broken.store(true, Ordering::Relaxed);
-            }
-        });
-        let may_pass = |bytes: usize| {
-            let answers = fault == Fault::ResetAnswer && requested.load(Ordering::Relaxed) > REQUEST;
-            if answers { 0 } else { bytes }
-        };
-        if !pump(&upstream, client, &may_pass, false, &over) {
+    let copy = |from, to, limit, drip| {
+        if !pump(from, to, limit, drip, &over) {
             broken.store(true, Ordering::Relaxed);
         }
+    };
+    let limit = |of: Fault, bytes| if fault == of { bytes } else { usize::MAX };
+    std::thread::scope(|scope| {
+        scope.spawn(|| copy(client, &upstream, limit(Fault::ResetRequest, PART_OF_REQUEST), fault == Fault::Drip));
+        copy(&upstream, client, limit(Fault::ResetAnswer, PART_OF_ANSWER), false);
     });
     if broken.load(Ordering::Relaxed) {
         // Closing then resets the connection.
@@ -181,14 +174,8 @@ fn forward(client: &TcpStream, fault: Fault, server: &str, ended: &AtomicBool) {
     }
 }
 
-/// Copies until the end of the stream, which it passes on; false when it ended because not all of it may pass.
-fn pump(
-    mut from: &TcpStream,
-    mut to: &TcpStream,
-    may_pass: &dyn Fn(usize) -> usize,
-    drip: bool,
-    over: &dyn Fn() -> bool,
-) -> bool {
+/// Copies until the end of the stream, which it passes on; false when it ended because more than so many bytes came.
+fn pump(mut from: &TcpStream, mut to: &TcpStream, mut limit: usize, drip: bool, over: &dyn Fn() -> bool) -> bool {
     let mut bytes = [0; 16_384];
     let step = if drip { 1 } else { bytes.len() };
     while !over() {
@@ -201,7 +188,8 @@ fn pump(
             let _ = to.shutdown(Shutdown::Write);
             return true;
         }
-        let pass = may_pass(read);
+        let pass = read.min(limit);
+        limit -= pass;
         if to.write_all(&bytes[..pass]).is_err() {
             return true;
         }
