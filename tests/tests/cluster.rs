@@ -191,6 +191,45 @@ fn upgrade_and_rollback_lose_nothing() {
 
 #[test]
 #[ignore = "a real cluster; cargo xtask test cluster --long"]
+fn profiles_come_through_the_collector() {
+    let installed = installed();
+    installed.cluster.import_program("collector", &installed.cluster.program("collector"));
+    let upgrade = |endpoint: &str, route: &str| {
+        let endpoint = format!("extraEnv[0].value={endpoint}");
+        let route = format!("agent.labels.route={route}");
+        let image = ["collector.image.registry=localhost", "collector.image.repository=collector"];
+        let collector = ["via=collector", "collector.replicas=1", "collector.image.tag=test"];
+        let environment = ["extraEnv[0].name=PROFILER_ENDPOINT", &endpoint, "collector.image.pullPolicy=Never"];
+        installed.helm("upgrade", &[&image[..], &collector, &environment, &[&route]].concat());
+    };
+    // There is no DNS here: its address is known once it is there.
+    upgrade(&installed.server.url(), "direct");
+    let service = installed.cluster.get(&["service", "profiler-agent-collector", "--namespace", PROFILING]);
+    upgrade(&format!("http://{}:4317", text(&service["spec"]["clusterIP"])), "collector");
+    let pod = wait_for("web", || pods(installed, "web").into_iter().find(is_ready));
+    let selector = format!("{{route=\"collector\", k8s_pod_name=\"{}\"}}", text(&pod["metadata"]["name"]));
+    let series =
+        wait_for("series through the collector", || installed.server.series(&selector, Range::last_hour()).pop());
+    assert_eq!(series["service_name"], "web");
+    let metrics = wait_for_samples(installed, f64::from(FREQUENCY));
+    assert_eq!(metrics.sum("profiler_samples_dropped_total"), 0.0);
+    let log = installed.cluster.kubectl(&["logs", "--namespace", PROFILING, "deployment/profiler-agent-collector"]);
+    assert!(!log.contains("\terror\t"), "{log}");
+    installed.helm("upgrade", &[]);
+}
+
+#[test]
+#[ignore = "a real cluster; cargo xtask test cluster --long"]
+fn helm_test_says_that_the_node_can_be_profiled() {
+    let installed = installed();
+    let said = installed.cluster.helm(&["test", "profiler-agent", "--namespace", PROFILING, "--logs"]);
+    println!("{said}");
+    assert!(said.contains("Succeeded"), "{said}");
+    assert!(!said.contains("missing"), "{said}");
+}
+
+#[test]
+#[ignore = "a real cluster; cargo xtask test cluster --long"]
 fn a_killed_agent_is_replaced() {
     let installed = installed();
     let name = text(&installed.agent_pod()["metadata"]["name"]).to_owned();

@@ -75,10 +75,16 @@ impl Cluster {
         panic!("no cluster: see the logs in {}/log", run.display());
     }
 
-    /// A program of the kit, set up for the cluster.
+    /// A program of the kit.
+    #[must_use]
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.kit.join("bin").join(name)
+    }
+
+    /// The same, set up for the cluster.
     #[must_use]
     pub fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(self.kit.join("bin").join(program));
+        let mut command = Command::new(self.program(program));
         command.env("KUBECONFIG", self.run.join("kubeconfig")).stdin(Stdio::null());
         command
     }

@@ -7,6 +7,7 @@
 
 mod agent_chart;
 mod argocd;
+mod compose;
 mod flux;
 mod generate;
 mod links;
@@ -85,6 +86,7 @@ pub(crate) fn verify() -> Result<()> {
     flux::verify(&versions, &tools, &mut outcome)?;
     agent_chart::verify(&tools, &mut outcome)?;
     rules::verify(&tools, &mut outcome)?;
+    compose::verify(&mut outcome)?;
     outcome.finish()
 }
 

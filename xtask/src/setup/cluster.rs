@@ -1,7 +1,8 @@
-//! A real Kubernetes node for the tests, from Debian packages and Go modules: containerd, runc, etcd, and Kubernetes itself.
+//! A real Kubernetes node for the tests, from Debian packages and Go modules: containerd, runc, etcd, Kubernetes itself, and
+//! the OpenTelemetry collector.
 //!
-//! Input: the module in `tests/cluster/kube`. Output: a folder in the cache with `bin/`, `debian/` (unpacked packages) and
-//! `pause.tar`, for `tests/cluster/up`. Nothing is installed on the host.
+//! Input: the modules in `tests/cluster/kube` and `tests/cluster/collector`. Output: a folder in the cache with `bin/`,
+//! `debian/` (unpacked packages) and `pause.tar`, for `tests/cluster/up`. Nothing is installed on the host.
 
 use super::{debian, go, go_tools};
 use crate::places;
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 /// As in go.mod; `tests/cluster/kube/regenerate` changes it there.
 const KUBERNETES: &str = "1.36.3";
 /// What this file makes of it: another number is another folder.
-const REVISION: u32 = 1;
+const REVISION: u32 = 2;
 
 /// Packages and what they need that a host may lack: kube-proxy calls nft.
 const PACKAGES: &[&str] = &[
@@ -48,7 +49,8 @@ pub(crate) fn install() -> Result<PathBuf> {
     places::fill(&folder, |partial| {
         fs::create_dir(partial.join("bin"))?;
         packages(partial)?;
-        build(partial)?;
+        kubernetes(partial)?;
+        collector(partial)?;
         std::os::unix::fs::symlink(&helm, partial.join("bin/helm"))?;
         pause(partial)
     })?;
@@ -63,26 +65,40 @@ fn packages(into: &Path) -> Result<()> {
     Ok(fs::remove_dir_all(downloads)?)
 }
 
-fn build(into: &Path) -> Result<()> {
+fn kubernetes(into: &Path) -> Result<()> {
     step(&format!("building Kubernetes {KUBERNETES} (five minutes, and 300 MB of modules)"));
-    let source = places::workspace().join("tests/cluster/kube");
-    let module = fs::read_to_string(source.join("go.mod"))?;
-    ensure!(module.contains(&format!("k8s.io/kubernetes v{KUBERNETES}\n")), "go.mod is for another Kubernetes");
+    let module = module("kube");
+    let text = fs::read_to_string(module.join("go.mod"))?;
+    ensure!(text.contains(&format!("k8s.io/kubernetes v{KUBERNETES}\n")), "go.mod is for another Kubernetes");
     let minor = KUBERNETES.split('.').nth(1).context("no minor version")?;
     let version = "k8s.io/component-base/version";
-    let linker =
-        format!("-s -w -X {version}.gitVersion=v{KUBERNETES} -X {version}.gitMajor=1 -X {version}.gitMinor={minor}");
+    let flags = format!("-X {version}.gitVersion=v{KUBERNETES} -X {version}.gitMajor=1 -X {version}.gitMinor={minor}");
     for (name, package) in [("pause", "./pause"), ("kube", "."), ("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy")] {
-        let mut go = command(go::install()?.join("go"), ["build", "-mod=readonly", "-trimpath", "-buildvcs=false"]);
-        go.args(["-ldflags", &linker, "-o"]).arg(into.join("bin").join(name)).arg(package);
-        // The module asks for a newer Go than the server's: Go fetches it.
-        go.current_dir(&source).env("CGO_ENABLED", "0").env("GOFLAGS", "").env("GOTOOLCHAIN", "auto");
-        shell::output(&mut go)?;
+        build(&module, package, &flags, &into.join("bin").join(name))?;
     }
     for name in KUBE {
         std::os::unix::fs::symlink("kube", into.join("bin").join(name))?;
     }
     Ok(())
+}
+
+fn collector(into: &Path) -> Result<()> {
+    step("building the OpenTelemetry collector (two minutes)");
+    build(&module("collector"), ".", "", &into.join("bin/collector"))
+}
+
+/// A module of ours.
+fn module(name: &str) -> PathBuf {
+    places::workspace().join("tests/cluster").join(name)
+}
+
+/// One static program.
+fn build(module: &Path, package: &str, flags: &str, program: &Path) -> Result<()> {
+    let mut go = command(go::install()?.join("go"), ["build", "-mod=readonly", "-trimpath", "-buildvcs=false"]);
+    go.args(["-ldflags", &format!("-s -w {flags}"), "-o"]).arg(program).arg(package);
+    // The module may ask for a newer Go than the server's: Go fetches it.
+    go.current_dir(module).env("CGO_ENABLED", "0").env("GOFLAGS", "").env("GOTOOLCHAIN", "auto");
+    shell::output(&mut go).map(drop)
 }
 
 /// The image of the program that holds a pod's namespaces.
@@ -97,7 +113,7 @@ mod tests {
 
     #[test]
     fn module_is_of_this_version() {
-        let module = fs::read_to_string(places::workspace().join("tests/cluster/kube/go.mod")).unwrap();
-        assert!(module.contains(&format!("k8s.io/kubernetes v{KUBERNETES}\n")));
+        let text = fs::read_to_string(module("kube").join("go.mod")).unwrap();
+        assert!(text.contains(&format!("k8s.io/kubernetes v{KUBERNETES}\n")));
     }
 }

@@ -1,4 +1,5 @@
-//! Command line tools that are Go programs, built into the cache by version: helm, kubeconform, promtool, kustomize, glua.
+//! Command line tools that are Go programs, built into the cache by version: helm, kubeconform, promtool, kustomize, glua,
+//! compose-spec.
 
 use super::go;
 use crate::places;
@@ -58,8 +59,17 @@ pub(crate) const KUSTOMIZE: Tool = Tool {
 pub(crate) const LUA: Tool =
     Tool { name: "glua", package: "github.com/yuin/gopher-lua/cmd/glua", version: "v1.1.1", settings: "", tags: "" };
 
+/// Reads compose files as `docker compose` does.
+pub(crate) const COMPOSE: Tool = Tool {
+    name: "compose-spec",
+    package: "github.com/compose-spec/compose-go/v2/cmd",
+    version: "v2.16.2",
+    settings: "",
+    tags: "",
+};
+
 /// All of them.
-pub(crate) const ALL: &[Tool] = &[HELM, KUBECONFORM, PROMTOOL, KUSTOMIZE, LUA];
+pub(crate) const ALL: &[Tool] = &[HELM, KUBECONFORM, PROMTOOL, KUSTOMIZE, LUA, COMPOSE];
 
 /// Builds it unless it is there; returns the program.
 pub(crate) fn install(tool: Tool) -> Result<PathBuf> {
