@@ -203,12 +203,12 @@ impl Executables {
         {
             return Arc::clone(&known.executable);
         }
-        let (kind, stamp) = match open(pid, mapping, roots) {
-            Ok((file, stamp)) => match elf::inspect(&file) {
-                Ok(facts) => (ExecutableKind::Elf { file, facts }, Some(stamp)),
-                Err(refusal) => (ExecutableKind::Refused(refusal), Some(stamp)),
+        let (kind, stamp, through) = match open(pid, mapping, roots) {
+            Ok(Opened { file, stamp, through }) => match elf::inspect(&file) {
+                Ok(facts) => (ExecutableKind::Elf { file, facts }, Some(stamp), through),
+                Err(refusal) => (ExecutableKind::Refused(refusal), Some(stamp), through),
             },
-            Err(refusal) => (ExecutableKind::Refused(refusal), None),
+            Err(refusal) => (ExecutableKind::Refused(refusal), None, pid),
         };
         if let ExecutableKind::Refused(Refusal::Malformed | Refusal::NotFound) = &kind
             && is_memory(mapping, stamp)
@@ -218,11 +218,13 @@ impl Executables {
         if let ExecutableKind::Refused(refusal) = &kind {
             self.metrics.add(Metric::FilesRefused, refusal.label(), 1);
         }
-        let root = self.roots.of([pid].into_iter().chain(roots.iter().copied()));
+        // Not a relative's when this process is gone meanwhile: it may see other files.
+        let root = self.roots.of(through);
+        // What was not found may be found through another process.
+        let is_lasting = stamp.is_some() && !root.is_gone();
         let executable = self.make(&mapping.path, kind, root);
         self.evict();
-        // A file that was not found may be found through another process.
-        if stamp.is_some() {
+        if is_lasting {
             self.files.insert(mapping.key, Known { executable: Arc::clone(&executable), stamp, unused_ns: None });
         }
         executable
@@ -300,29 +302,37 @@ fn is_current(known: &Known) -> bool {
     }
 }
 
+/// The file behind a mapping.
+struct Opened {
+    file: File,
+    stamp: Stamp,
+    /// The process below whose root it was found.
+    through: u32,
+}
+
 /// Opens the file behind a mapping and makes sure that it is that file.
-fn open(pid: u32, mapping: &Mapping, roots: &[u32]) -> Result<(File, Stamp), Refusal> {
+fn open(pid: u32, mapping: &Mapping, roots: &[u32]) -> Result<Opened, Refusal> {
     let through_mapping = PathBuf::from(format!("/proc/{pid}/map_files/{:x}-{:x}", mapping.start, mapping.end));
     let is_mapped = |metadata: &Metadata| metadata.ino() == mapping.key.inode || is_still_mapped(pid, mapping);
     let opened = match open_regular(&through_mapping, is_mapped) {
-        Ok(file) => Some(file),
+        Ok(file) => Some((file, pid)),
         // A device: it is what is mapped, and no path leads to anything else.
         Err(Some(refusal)) => return Err(refusal),
         Err(None) => {
             let path = Path::new(&*mapping.path);
             // Below the root: a folder that was replaced by a link since may lead anywhere on the host otherwise.
-            let through = |&root: &u32| open_below(root, path, |metadata| is_same(metadata, mapping));
-            roots.iter().find_map(through)
+            let below = |&root: &u32| Some((open_below(root, path, |metadata| is_same(metadata, mapping))?, root));
+            roots.iter().find_map(below)
         }
     };
-    let file = opened.ok_or(Refusal::NotFound)?;
+    let (file, through) = opened.ok_or(Refusal::NotFound)?;
     let stamp = Stamp::of(&file).ok_or(Refusal::NotFound)?;
-    Ok((file, stamp))
+    Ok(Opened { file, stamp, through })
 }
 
 /// The file behind a mapping.
 pub(super) fn open_mapped(pid: u32, mapping: &Mapping, roots: &[u32]) -> Option<File> {
-    open(pid, mapping, roots).ok().map(|(file, _)| file)
+    open(pid, mapping, roots).ok().map(|opened| opened.file)
 }
 
 /// Whether a mapping that is no executable file is memory with code in it. `stamp` is that of the file, where it could

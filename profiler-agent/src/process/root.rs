@@ -33,6 +33,11 @@ impl Root {
         matches!(self.0, Place::Own)
     }
 
+    /// Whether nothing is below it.
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(self.0, Place::Gone)
+    }
+
     /// Of a process that was gone before it was seen: nothing is below it.
     pub(crate) fn gone() -> Self {
         Self(Place::Gone)
@@ -75,9 +80,9 @@ pub(super) struct Roots {
 }
 
 impl Roots {
-    /// The root of the first of these processes that still lives; without any, one with nothing below it.
-    pub(super) fn of(&mut self, pids: impl IntoIterator<Item = u32>) -> Root {
-        pids.into_iter().find_map(|pid| self.of_live(pid)).unwrap_or_else(Root::gone)
+    /// The root of a process; one with nothing below it when the process is gone.
+    pub(super) fn of(&mut self, pid: u32) -> Root {
+        self.of_live(pid).unwrap_or_else(Root::gone)
     }
 
     fn of_live(&mut self, pid: u32) -> Option<Root> {
@@ -176,8 +181,8 @@ mod tests {
     fn a_process_with_the_agents_root_needs_none_of_its_own() {
         let mut roots = Roots::default();
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
-        assert!(roots.of([u32::MAX, child.id()]).is_own());
-        let gone = roots.of([u32::MAX]);
+        assert!(roots.of(child.id()).is_own());
+        let gone = roots.of(u32::MAX);
         assert!(!gone.is_own() && gone.open(Path::new("/proc/self/status")).is_none());
         child.kill().unwrap();
         child.wait().unwrap();
