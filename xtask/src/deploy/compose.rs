@@ -13,9 +13,8 @@ const CAPABILITIES: [&str; 6] = ["BPF", "CHECKPOINT_RESTORE", "DAC_READ_SEARCH",
 
 /// Reads and checks it.
 pub(super) fn verify(outcome: &mut Outcome) -> Result<()> {
-    let file = places::workspace().join("deploy/compose/compose.yaml");
     let mut compose = command(go_tools::install(go_tools::COMPOSE)?, ["--format", "json"]);
-    let model = match output(compose.arg(&file)) {
+    let model = match output(compose.arg("compose.yaml").current_dir(places::workspace().join("deploy/compose"))) {
         Ok(text) => serde_json::from_str::<Value>(&text)?,
         Err(error) => {
             outcome.check("compose", Err(error));
