@@ -8,7 +8,7 @@ mod http;
 use crate::workload::free_port;
 use opentelemetry_proto::tonic::collector::profiles::v1development::ExportProfilesServiceRequest;
 use opentelemetry_proto::tonic::profiles::v1development::Profile;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -100,11 +100,20 @@ type Script = Box<dyn Fn(&Arrival) -> Answer + Send + Sync>;
 
 struct State {
     script: Script,
-    arrivals: Mutex<Vec<Arrival>>,
+    /// Whether what came is kept as a whole.
+    keeps: bool,
+    arrivals: Mutex<Arrivals>,
+}
+
+#[derive(Default)]
+struct Arrivals {
+    all: Vec<Arrival>,
+    /// By the ids of its profiles: the part, and how often it came.
+    tries: HashMap<Vec<Vec<u8>>, (usize, usize)>,
 }
 
 impl State {
-    fn arrivals(&self) -> MutexGuard<'_, Vec<Arrival>> {
+    fn arrivals(&self) -> MutexGuard<'_, Arrivals> {
         self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -112,11 +121,12 @@ impl State {
     fn arrive(&self, request: ExportProfilesServiceRequest) -> Answer {
         let mut arrivals = self.arrivals();
         let ids: Vec<Vec<u8>> = profiles(&request).map(|profile| profile.profile_id.clone()).collect();
-        let same = || arrivals.iter().filter(|earlier| earlier.ids == ids);
-        let part = same().next().map(|earlier| earlier.part);
+        let parts = arrivals.tries.len();
+        let tries = arrivals.tries.entry(ids.clone()).or_insert((parts, 0));
+        tries.1 += 1;
         let mut arrival = Arrival {
-            part: part.unwrap_or_else(|| arrivals.iter().map(|earlier| earlier.part + 1).max().unwrap_or(0)),
-            attempt: same().count(),
+            part: tries.0,
+            attempt: tries.1 - 1,
             samples: sum(&request),
             stacks: profiles(&request).map(|profile| profile.samples.len()).sum(),
             ids,
@@ -126,7 +136,10 @@ impl State {
         };
         let answer = (self.script)(&arrival);
         arrival.taken = answer.takes();
-        arrivals.push(arrival);
+        if !self.keeps {
+            arrival.request = ExportProfilesServiceRequest::default();
+        }
+        arrivals.all.push(arrival);
         answer
     }
 }
@@ -151,8 +164,20 @@ impl Stub {
     /// The same, not yet started: nobody listens on its port.
     #[must_use]
     pub fn stopped(protocol: Protocol, script: impl Fn(&Arrival) -> Answer + Send + Sync + 'static) -> Self {
-        let state = Arc::new(State { script: Box::new(script), arrivals: Mutex::default() });
-        Self { protocol, port: free_port(), state, running: None }
+        Self::of(protocol, State { script: Box::new(script), keeps: true, arrivals: Mutex::default() })
+    }
+
+    /// A server that takes everything and remembers no request, for hours.
+    #[must_use]
+    pub fn forgetting(protocol: Protocol) -> Self {
+        let state = State { script: Box::new(|_| Answer::Accept), keeps: false, arrivals: Mutex::default() };
+        let mut stub = Self::of(protocol, state);
+        stub.resume();
+        stub
+    }
+
+    fn of(protocol: Protocol, state: State) -> Self {
+        Self { protocol, port: free_port(), state: Arc::new(state), running: None }
     }
 
     /// The URL for `--endpoint`.
@@ -200,33 +225,33 @@ impl Stub {
     /// All requests so far.
     #[must_use]
     pub fn arrivals(&self) -> Vec<Arrival> {
-        self.state.arrivals().clone()
+        self.state.arrivals().all.clone()
     }
 
     /// Number of requests so far.
     #[must_use]
     pub fn requests(&self) -> usize {
-        self.state.arrivals().len()
+        self.state.arrivals().all.len()
     }
 
     /// Samples that the server has, each profile counted once, however often it came.
     #[must_use]
     pub fn samples(&self) -> u64 {
         let arrivals = self.state.arrivals();
-        let taken = arrivals.iter().filter(|arrival| arrival.taken);
+        let taken = arrivals.all.iter().filter(|arrival| arrival.taken);
         taken.map(|arrival| (arrival.part, arrival.samples)).collect::<BTreeMap<_, _>>().values().sum()
     }
 
     /// Samples that the server would have if it did not look at ids.
     #[must_use]
     pub fn samples_with_duplicates(&self) -> u64 {
-        self.state.arrivals().iter().filter(|arrival| arrival.taken).map(|arrival| arrival.samples).sum()
+        self.state.arrivals().all.iter().filter(|arrival| arrival.taken).map(|arrival| arrival.samples).sum()
     }
 
     /// All tries of the profile that came as number `part`.
     #[must_use]
     pub fn tries(&self, part: usize) -> Vec<Arrival> {
-        self.state.arrivals().iter().filter(|arrival| arrival.part == part).cloned().collect()
+        self.state.arrivals().all.iter().filter(|arrival| arrival.part == part).cloned().collect()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Processes that come and go, for long: memory, maps and descriptors of the agent stay flat.
 
 use profiler_tests::agent::Agent;
-use profiler_tests::stub::{Answer, Protocol, Stub};
+use profiler_tests::stub::{Protocol, Stub};
 use profiler_tests::workload::{Running, compile_c};
 use std::time::{Duration, Instant};
 
@@ -51,7 +51,7 @@ fn descriptors(pid: u32) -> f64 {
 /// Under churn, after a third of the time for getting warm. `tolerance` is that of resident memory.
 fn soak(time: Duration, tolerance: f64) {
     let folder = tempfile::tempdir().unwrap();
-    let stub = Stub::start(Protocol::Grpc, |_| Answer::Accept);
+    let stub = Stub::forgetting(Protocol::Grpc);
     let spool = folder.path().join("spool");
     let agent = Agent::run(&[
         "--endpoint",
