@@ -5,7 +5,7 @@
 use profiler_tests::agent::{Metrics, ledger_line};
 use profiler_tests::cluster::install::{FREQUENCY, JOB_SECONDS, chart, is_ready, rolled_out};
 use profiler_tests::cluster::logs::Log;
-use profiler_tests::cluster::objects::{PROFILING, SHOP, agent_with};
+use profiler_tests::cluster::objects::{PROFILING, SHOP, agent_with, job};
 use profiler_tests::cluster::{Installed, NODE, Request, cluster, installed, requests, wait_for};
 use profiler_tests::pyroscope::{CPU, Range, Stack, value_of, value_where};
 use serde_json::{Value, json};
@@ -40,20 +40,26 @@ fn of_pod(pod: &str) -> String {
     format!("{{k8s_pod_name=\"{pod}\"}}")
 }
 
-/// Waits for a series of a pod; returns its labels, of which there is one set.
-fn labels(installed: &Installed, pod: &str) -> BTreeMap<String, String> {
-    let series = wait_for(&format!("series of {pod}"), || {
-        let series = installed.server.series(&of_pod(pod), Range::last_hour());
-        (!series.is_empty()).then_some(series)
+/// Series of a pod, without those of tests that add labels.
+fn series(installed: &Installed, pod: &Value) -> Vec<BTreeMap<String, String>> {
+    let name = text(&pod["metadata"]["name"]);
+    let selector = format!("{{k8s_pod_name=\"{name}\", route=\"\", release=\"\"}}");
+    installed.server.series(&selector, Range::last_hour())
+}
+
+/// The labels of a pod, of which there is one set.
+fn labels(installed: &Installed, pod: &Value) -> BTreeMap<String, String> {
+    let found = wait_for(&format!("series of {}", pod["metadata"]["name"]), || {
+        Some(series(installed, pod)).filter(|series| !series.is_empty())
     });
-    assert_eq!(series.len(), 1, "{series:?}");
-    series.into_iter().next().unwrap()
+    assert_eq!(found.len(), 1, "{found:?}");
+    found.into_iter().next().unwrap()
 }
 
 /// Compares labels of a pod's series with what kubectl says of the pod and with who owns it.
 fn assert_named(installed: &Installed, pod: &Value, kind: &str, owner: &str) {
     let name = text(&pod["metadata"]["name"]);
-    let labels = labels(installed, name);
+    let labels = labels(installed, pod);
     let container = text(&pod["spec"]["containers"][0]["name"]);
     let wanted = [
         ("service_name", owner),
@@ -83,7 +89,9 @@ fn wait_for_samples(installed: &Installed, more: f64) -> Metrics {
 fn series_have_the_names_that_kubectl_says() {
     let installed = installed();
     for (name, kind) in [("web", "deployment"), ("cart", "deployment"), ("import", "job"), ("report", "cronjob")] {
-        let pod = wait_for(name, || pods(installed, name).pop());
+        // Some may have run while no agent did.
+        let sampled = |pod: &Value| !series(installed, pod).is_empty();
+        let pod = wait_for(name, || pods(installed, name).into_iter().find(sampled));
         assert_named(installed, &pod, kind, name);
     }
 }
@@ -92,19 +100,16 @@ fn series_have_the_names_that_kubectl_says() {
 #[ignore = "a real cluster; cargo xtask test cluster --long"]
 fn shares_are_those_of_the_programs_clock() {
     let installed = installed();
-    installed.cluster.kubectl(&[
-        "wait",
-        "--namespace",
-        SHOP,
-        "--for=condition=Complete",
-        "--timeout=120s",
-        "job/import",
-    ]);
-    let clock = installed.cluster.kubectl(&["logs", "--namespace", SHOP, "job/import"]);
+    // Of its own: others run while agents are replaced.
+    wait_for_samples(installed, 1.0);
+    installed.cluster.apply(&[job("counted", JOB_SECONDS)]);
+    let done = ["wait", "--namespace", SHOP, "--for=condition=Complete", "--timeout=120s", "job/counted"];
+    installed.cluster.kubectl(&done);
+    let clock = installed.cluster.kubectl(&["logs", "--namespace", SHOP, "job/counted"]);
     let clock: Value = serde_json::from_str(&clock).unwrap();
     let burnt_ns = clock["cpu_seconds"].as_f64().unwrap() * 1e9;
     assert!(burnt_ns >= JOB_SECONDS.parse::<f64>().unwrap() * 1e9);
-    let name = text(&pods(installed, "import")[0]["metadata"]["name"]).to_owned();
+    let name = text(&pods(installed, "counted")[0]["metadata"]["name"]).to_owned();
     let total = |stacks: &[Stack]| value_of(stacks) as f64;
     let found = wait_for("the Job's CPU time", || {
         Some(stacks(installed, &of_pod(&name))).filter(|found| total(found) >= burnt_ns * (1.0 - TOLERANCE))
@@ -136,10 +141,10 @@ fn pods_that_say_no_are_not_sampled() {
     std::thread::sleep(2 * INTERVAL);
     let since = Range::from_now();
     wait_for_samples(installed, 4.0 * f64::from(FREQUENCY));
-    wait_for("series of another pod since then", || {
-        (!installed.server.series("{k8s_namespace_name=\"shop\"}", since).is_empty()).then_some(())
-    });
-    assert_eq!(installed.server.series(&of_pod(name), since), []);
+    // By time to the millisecond, unlike series.
+    let since_then = |selector: &str| value_of(&installed.server.stacks(CPU, selector, since));
+    wait_for("samples of other pods since then", || (since_then("{k8s_namespace_name=\"shop\"}") > 0).then_some(()));
+    assert_eq!(since_then(&of_pod(name)), 0);
 }
 
 #[test]
@@ -257,9 +262,7 @@ fn a_killed_server_gets_what_it_missed() {
 
 /// Metrics of an agent that need not be ready: its server is away.
 fn installed_metrics(installed: &Installed) -> Metrics {
-    let selector = "app.kubernetes.io/name=profiler-agent";
-    let pods = installed.cluster.list(&["pods", "--namespace", PROFILING, "--selector", selector]);
-    Installed::metrics_of(&pods[0])
+    Installed::metrics_of(&installed.agent_pods()[0])
 }
 
 #[test]

@@ -81,14 +81,19 @@ impl Installed {
         self.cluster.helm(&arguments);
     }
 
-    /// Name of the agent's pod, when there is one that is ready and no other.
+    /// The agent's pods: others of the chart are `helm test`'s and the collector's.
+    #[must_use]
+    pub fn agent_pods(&self) -> Vec<Value> {
+        let selector = "app.kubernetes.io/name=profiler-agent,app.kubernetes.io/component=agent";
+        self.cluster.list(&["pods", "--namespace", PROFILING, "--selector", selector])
+    }
+
+    /// The agent's pod, when there is one that is ready and no other.
     #[must_use]
     pub fn agent_pod(&self) -> Value {
-        wait_for("agent alone and ready", || {
-            let selector = "app.kubernetes.io/name=profiler-agent";
-            let pods = self.cluster.list(&["pods", "--namespace", PROFILING, "--selector", selector]);
-            let [pod] = pods.as_slice() else { return None };
-            is_ready(pod).then(|| pod.clone())
+        wait_for("agent alone and ready", || match self.agent_pods().as_slice() {
+            [pod] if is_ready(pod) => Some(pod.clone()),
+            _ => None,
         })
     }
 
