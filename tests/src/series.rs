@@ -47,7 +47,6 @@ fn label(attribute: &KeyValue) -> (String, String) {
 }
 
 /// Waits for a series with this label.
-#[must_use]
 pub fn wait_for(stub: &Stub, key: &str, value: &str) -> Labels {
     let started = Instant::now();
     loop {

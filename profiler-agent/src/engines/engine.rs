@@ -1,10 +1,11 @@
 //! One engine: what it was asked and when it may be asked again.
 
 use super::ask::{Answer, ask};
+use super::config::SOCKETS;
 use super::listing::Described;
 use super::problem::Problem;
 use crate::telemetry::metrics::{Metric, Metrics};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -76,8 +77,9 @@ impl Engine {
     fn failed(&mut self, problem: &Problem, metrics: &Metrics) -> Vec<Described> {
         self.rests_until = Some(Instant::now() + REST * (1 << self.failures.min(MAX_DOUBLINGS)));
         self.failures = self.failures.saturating_add(1);
-        // A host need not have every engine.
-        if matches!(problem, Problem::Absent) && self.said.is_none() {
+        // A host need not have what nobody named.
+        let is_default = SOCKETS.split(',').any(|socket| self.socket == Path::new(socket));
+        if is_default && matches!(problem, Problem::Absent) && self.said.is_none() {
             return Vec::new();
         }
         metrics.add(Metric::ContainerEngineErrors, problem.label(), 1);
