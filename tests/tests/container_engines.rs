@@ -8,6 +8,7 @@ use profiler_tests::series::{Labels, accepting, labels, series, wait_for};
 use profiler_tests::stub::Stub;
 use profiler_tests::workload::{Running, compile_c};
 use serde_json::json;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -180,6 +181,33 @@ fn doctor_and_explain_say_what_an_engine_says_and_why_not() {
     let there = format!("ok    container engine  Docker/28.0 (linux) at {}\n", socket.display());
     assert!(text.contains(&there), "{text}");
     drop(engine);
+}
+
+#[test]
+fn a_socket_that_is_not_the_agents_comes_with_what_mends_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("profiler-agent");
+    std::fs::copy(binary(), &program).unwrap();
+    for path in [folder.path(), &program] {
+        std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let socket = folder.path().join("engine.sock");
+    let engine = Engine::start(&socket, web());
+    let doctor = |group: &[&str]| {
+        let mut setpriv = Command::new("setpriv");
+        setpriv.args(["--reuid=65534", "--regid=65534", "--no-new-privs", "--inh-caps=-all"]).args(group);
+        let output = setpriv.arg(&program).args(["doctor", "--container-sockets"]).arg(&socket).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let text = doctor(&["--clear-groups"]);
+    let forbidden = format!(
+        "warn  container engine  {} is not for the agent's user: containers have their ids\n",
+        socket.display()
+    );
+    assert!(text.contains(&forbidden) && text.contains("SupplementaryGroups=docker in its unit"), "{text}");
+    assert_eq!(engine.questions(), [""; 0]);
+    let text = doctor(&["--groups=999"]);
+    assert!(text.contains("ok    container engine  Docker/28.0 (linux) at "), "{text}");
 }
 
 #[test]

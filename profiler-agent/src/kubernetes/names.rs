@@ -72,11 +72,12 @@ impl PodNames {
         }
     }
 
-    /// Name and labels of a process by what is known now; its own where it is in no pod.
+    /// Name and labels of a process by what is known now; its own where it is in no container.
     #[must_use]
     pub fn of(&self, identity: &Identity) -> Named {
-        let own = || Named { name: Arc::clone(&identity.service), labels: identity.labels.clone() };
-        let Some(container) = &identity.container else { return own() };
+        let Some(container) = &identity.container else {
+            return Named { name: Arc::clone(&identity.service), labels: identity.labels.clone() };
+        };
         let Some(pod) = self.store.find(container) else { return self.without_pod(identity, container) };
         let inside = pod.container(&container.ids);
         match self.wanted.preset {
