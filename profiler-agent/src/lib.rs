@@ -13,6 +13,7 @@ pub mod config;
 pub mod confine;
 pub mod container;
 pub mod doctor;
+pub mod engines;
 pub mod exit;
 pub mod explain;
 pub mod export;

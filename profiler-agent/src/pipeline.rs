@@ -8,6 +8,7 @@ use crate::bpf::reader::Batch;
 use crate::bpf::{Event, KernelTables, Lost, Sample};
 use crate::governor::ServiceRates;
 use crate::host::unix_ns;
+use crate::kubernetes::PodNames;
 use crate::process::{ExecutableKind, ProcessKey, ProcessTable};
 use crate::profile::FrameKind;
 use crate::telemetry::ledger::Pending;
@@ -53,6 +54,8 @@ pub struct Pipeline {
     pub period_ns: u32,
     /// Services with a rate of their own.
     pub services: ServiceRates,
+    /// Told of processes, so that it has their names in time.
+    pub pods: PodNames,
     /// Counters.
     pub metrics: Arc<Metrics>,
 }
@@ -190,6 +193,7 @@ impl Pipeline {
         let kernel_thread = (header.flags & KERNEL_THREAD != 0).then_some(sample);
         let identity = self.processes.identity(key, kernel_thread, header.time_ns, header.cgroup_id);
         self.count_stop(header.stop);
+        self.pods.expect(&identity);
         self.services.tell(key, &identity);
         let Some(open) = windows.of(header, Instant::now(), unix_ns) else { return };
         let frames = self.frames(sample, key, open);

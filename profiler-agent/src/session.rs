@@ -144,6 +144,7 @@ impl Session {
             interval: options.interval,
             period_ns: bpf::period_ns(options.sampling.hz),
             services: ServiceRates::new(options.frequencies, options.pods.clone(), Arc::clone(&loaded.rates)),
+            pods: options.pods.clone(),
             metrics: Arc::clone(metrics),
         };
         let controls = Controls {

@@ -55,7 +55,7 @@ fn examine(json: bool, flags: &Flags<RUN>) -> Result<u8, Failure> {
 
 fn explain_process(pid: u32) -> Result<u8, Failure> {
     let config = config::run(&Default::default(), &process_environment)?;
-    let report = explain::explain(pid, config.sample.service_name_from)?;
+    let report = explain::explain(pid, config.sample.service_name_from, &config.container_sockets)?;
     print(&report.text(explain::terminal_width()))?;
     Ok(exit::OK)
 }

@@ -15,6 +15,14 @@ pub enum Version {
     V2,
 }
 
+impl Version {
+    /// Of the hierarchy that carries containers on this host.
+    #[must_use]
+    pub fn of_containers() -> Self {
+        if find(Self::V1).is_some() { Self::V1 } else { Self::V2 }
+    }
+}
+
 /// A new group; removed when dropped, as it must be empty by then.
 #[derive(Debug)]
 pub struct Group {

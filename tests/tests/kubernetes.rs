@@ -1,13 +1,12 @@
 //! Names of pods from an API server, for processes in cgroups as kubelet makes them.
 
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use profiler_tests::agent::{Agent, binary};
 use profiler_tests::api_server::ApiServer;
 use profiler_tests::cgroup::{Group, Version};
-use profiler_tests::stub::{Answer, Protocol, Stub};
+use profiler_tests::series::{Labels, accepting, labels, series, series_since, wait_for};
+use profiler_tests::stub::Stub;
 use profiler_tests::workload::{Running, compile_c};
 use serde_json::json;
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -23,9 +22,6 @@ fn alone() -> MutexGuard<'static, ()> {
     ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Labels of a series with `service.name`.
-type Labels = BTreeMap<String, String>;
-
 /// The cgroups of a pod with one container, innermost first.
 struct PodGroup {
     container: Group,
@@ -34,16 +30,9 @@ struct PodGroup {
     _top: Group,
 }
 
-/// The hierarchy that carries containers on this host.
-fn version() -> Version {
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-    let v1 = |line: &str| line.split_once(" - cgroup ").is_some_and(|(_, right)| right.contains("pids"));
-    if mounts.lines().any(v1) { Version::V1 } else { Version::V2 }
-}
-
 impl PodGroup {
     fn new(uid: &str, id: &str) -> Self {
-        let top = Group::new(version());
+        let top = Group::new(Version::of_containers());
         let kubepods = top.child("kubepods");
         let pod = kubepods.child(&format!("pod{uid}"));
         Self { container: pod.child(id), _pod: pod, _kubepods: kubepods, _top: top }
@@ -92,58 +81,9 @@ fn agent(api: &ApiServer, stub: &Stub, more: &[&str]) -> Agent {
     Agent::start(&mut command)
 }
 
-fn accepting() -> Stub {
-    Stub::start(Protocol::Grpc, |_| Answer::Accept)
-}
-
-/// The labels of all series so far, with their samples.
-fn series(stub: &Stub) -> Vec<(Labels, u64)> {
-    series_since(stub, 0)
-}
-
 fn now_unix_ns() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     u64::try_from(since.as_nanos()).unwrap()
-}
-
-/// The same of windows that began after a time.
-fn series_since(stub: &Stub, since_unix_ns: u64) -> Vec<(Labels, u64)> {
-    let mut all = Vec::new();
-    for arrival in stub.arrivals() {
-        for resource in &arrival.request.resource_profiles {
-            let attributes = resource.resource.iter().flat_map(|resource| &resource.attributes);
-            let label = |attribute: &opentelemetry_proto::tonic::common::v1::KeyValue| match attribute
-                .value
-                .as_ref()
-                .and_then(|value| value.value.clone())
-            {
-                Some(Value::StringValue(value)) => (attribute.key.clone(), value),
-                other => panic!("{} is {other:?}", attribute.key),
-            };
-            let profiles = resource.scope_profiles.iter().flat_map(|scope| &scope.profiles);
-            let later = profiles.filter(|profile| profile.time_unix_nano >= since_unix_ns);
-            let values = later.flat_map(|profile| &profile.samples).flat_map(|sample| &sample.values);
-            all.push((attributes.map(label).collect(), values.map(|value| *value as u64).sum()));
-        }
-    }
-    all
-}
-
-/// Waits for a series with this label.
-fn wait_for(stub: &Stub, key: &str, value: &str) -> Labels {
-    let started = Instant::now();
-    loop {
-        let found = series(stub).into_iter().rev().find(|(labels, _)| labels.get(key).is_some_and(|is| is == value));
-        if let Some((labels, _)) = found {
-            return labels;
-        }
-        assert!(started.elapsed() < PATIENCE, "no series with {key}={value}: {:#?}", series(stub));
-        std::thread::sleep(Duration::from_millis(100));
-    }
-}
-
-fn labels(pairs: &[(&str, &str)]) -> Labels {
-    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
 #[test]

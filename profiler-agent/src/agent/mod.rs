@@ -17,6 +17,7 @@ use crate::canary::Canary;
 use crate::config::{Mistakes, RunConfig};
 use crate::confine::{self, Verb};
 use crate::doctor;
+use crate::engines::{self, Engines};
 use crate::exit::Failure;
 use crate::export::Exporter;
 use crate::governor::{Frequencies, Pressure};
@@ -64,12 +65,14 @@ struct Shared {
     debuginfod: Option<Arc<Debuginfod>>,
     pressure: Pressure,
     pods: Arc<Store>,
+    engines: Arc<engines::Store>,
 }
 
 fn start(config: RunConfig, kallsyms: Option<File>, reread: Reread<'_>) -> anyhow::Result<()> {
     let started = Instant::now();
     let (metrics, pressure) = (Arc::<Metrics>::default(), Pressure::default());
     let kubernetes = Kubernetes::new(&config.kubernetes);
+    let engines = Engines::new(&config.container_sockets);
     let shared = Shared {
         ledger: Arc::default(),
         history: Arc::new(History::default().under(pressure.clone())),
@@ -79,6 +82,7 @@ fn start(config: RunConfig, kallsyms: Option<File>, reread: Reread<'_>) -> anyho
         metrics,
         pressure,
         pods: kubernetes.store(),
+        engines: engines.store(),
     };
     shared.metrics.set(Metric::BuildInfo, env!("CARGO_PKG_VERSION"), 1.0);
     let runtime =
@@ -108,7 +112,8 @@ fn start(config: RunConfig, kallsyms: Option<File>, reread: Reread<'_>) -> anyho
     let mut enforcement = kubernetes.enforcement(&config.kubernetes, &shared.metrics);
     let mut rules = confine::Rules::of(&config);
     rules.connect_ports.extend(kubernetes.ports());
-    let network = Network::start(runtime, rules, Served { listener, page, exporter, kubernetes, orders }, &shared)?;
+    let served = Served { listener, page, exporter, kubernetes, engines, orders };
+    let network = Network::start(runtime, rules, served, &shared)?;
     confine::supervisor_thread();
     let governed = Governed::new(&config, &shared, session.controls());
     governed.enforce(&mut enforcement);
@@ -170,7 +175,8 @@ fn session(config: &RunConfig, shared: &Shared, destination: &Arc<Destination>) 
             Arc::clone(&shared.pods),
             config.sample.service_name_from.clone(),
             config.sample.pod_labels.clone(),
-        ),
+        )
+        .with_engines(Arc::clone(&shared.engines)),
         debuginfod: shared.debuginfod.clone(),
         kallsyms: shared.kallsyms.clone(),
         pressure: shared.pressure.clone(),

@@ -3,6 +3,7 @@
 use super::Shared;
 use super::orders::Orders;
 use crate::confine::{self, Rules};
+use crate::engines::Engines;
 use crate::export::Exporter;
 use crate::host;
 use crate::kubernetes::Kubernetes;
@@ -34,6 +35,7 @@ pub(super) struct Served {
     pub(super) page: PageState,
     pub(super) exporter: Option<Arc<Exporter>>,
     pub(super) kubernetes: Kubernetes,
+    pub(super) engines: Engines,
     pub(super) orders: Orders,
 }
 
@@ -69,16 +71,18 @@ async fn serve(
     looks: Arc<AtomicU64>,
     stopped: oneshot::Receiver<Instant>,
 ) -> anyhow::Result<()> {
-    let Served { listener, page, exporter, kubernetes, orders } = served;
+    let Served { listener, page, exporter, kubernetes, engines, orders } = served;
     let (stop_page, page_stopped) = oneshot::channel::<()>();
     let page = listener
         .map(|listener| tokio::spawn(page::serve(listener, Arc::new(page), async { drop(page_stopped.await) })));
     let watching = tokio::spawn(kubernetes.watch(Arc::clone(&shared.metrics), orders.pods()));
+    let following = tokio::spawn(engines.follow(Arc::clone(&shared.metrics)));
     let signals = tokio::spawn(orders.tell());
     let looking = tokio::spawn(look(shared, looks));
     let deadline = stopped.await.unwrap_or_else(|_| Instant::now());
     looking.abort();
     watching.abort();
+    following.abort();
     signals.abort();
     drop(stop_page);
     if let Some(page) = page {

@@ -160,6 +160,7 @@ fn needs_restart(old: &RunConfig, new: &RunConfig) -> Vec<&'static str> {
             "kubernetes, node-name, kubernetes-account, annotation-prefix, default-enabled",
             old.kubernetes != new.kubernetes,
         ),
+        ("container-sockets", old.container_sockets != new.container_sockets),
         ("debuginfod", old.debuginfod != new.debuginfod),
         ("spool-dir, spool-max-bytes", old.spool != new.spool),
         ("listen", old.listen != new.listen),

@@ -6,6 +6,7 @@ use super::table::Table;
 use super::value::{self, Parsed};
 use super::{LogConfig, RecordConfig, RunConfig, SampleConfig, SpoolConfig, environment, file, rules};
 use crate::canary::CanaryConfig;
+use crate::engines::SOCKETS;
 use crate::export::{Auth, ExportConfig};
 use crate::governor::Budgets;
 use crate::kubernetes::{ACCOUNT, KubernetesConfig, PodLabels};
@@ -160,6 +161,14 @@ impl Settings {
         }
     }
 
+    fn container_sockets(&self) -> Vec<PathBuf> {
+        let default = || SOCKETS.split(',').map(PathBuf::from).collect();
+        match self.items("container-sockets") {
+            [] => default(),
+            items => items.iter().filter_map(|item| value::socket(&item.text).ok().flatten()).collect(),
+        }
+    }
+
     fn run_config(&self) -> RunConfig {
         RunConfig {
             sample: self.sample(),
@@ -173,6 +182,7 @@ impl Settings {
             max_series: self.one("max-series", value::max_series).unwrap_or(value::MAX_SERIES),
             service_frequencies: rules::frequencies(&self.layer, &mut Mistakes::default()),
             kubernetes: self.kubernetes(),
+            container_sockets: self.container_sockets(),
             canary: self.canary(),
             interval: self.one("interval", value::interval).unwrap_or(value::DEFAULT_INTERVAL),
             budgets: Budgets {

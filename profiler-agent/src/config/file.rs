@@ -158,6 +158,10 @@ impl Reading<'_> {
 
     fn value(&mut self, setting: &'static Setting, value: &DeValue<'_>, span: Range<usize>) {
         match (value, setting.arity) {
+            // Where nothing can be wanted, an empty list says that it is.
+            (DeValue::Array(items), Arity::List) if items.is_empty() && (setting.check)("").is_ok() => {
+                self.layer.add(setting.key, "", self.origin(&span));
+            }
             (DeValue::Array(items), Arity::List | Arity::Pairs) => {
                 for item in items {
                     self.scalar(setting, item.get_ref(), item.span());

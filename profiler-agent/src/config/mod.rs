@@ -96,6 +96,8 @@ pub struct RunConfig {
     pub service_frequencies: Vec<ServiceFrequency>,
     /// Whether and how to ask for pods.
     pub kubernetes: KubernetesConfig,
+    /// Sockets of container engines that are asked for names.
+    pub container_sockets: Vec<PathBuf>,
     /// Whether and where to ask for what was sent.
     pub canary: Option<CanaryConfig>,
     /// Length of a window.

@@ -459,6 +459,17 @@ pub static SETTINGS: &[Setting] = &[
         ..Setting::PLAIN
     },
     Setting {
+        key: "container-sockets",
+        commands: RUN,
+        heading: Heading::Naming,
+        value_name: "SOCKETS",
+        arity: Arity::List,
+        default: crate::engines::SOCKETS,
+        help: "Ask Docker and Podman there for the names of containers; off for nobody",
+        check: |text| value::socket(text).map(drop),
+        ..Setting::PLAIN
+    },
+    Setting {
         key: "max-series",
         commands: RUN,
         heading: Heading::Naming,

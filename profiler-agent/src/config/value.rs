@@ -6,6 +6,7 @@ use crate::kubernetes::{LabelPreset, When};
 use crate::otlp::LabelStyle;
 use crate::process::NameSource;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 use tracing::Level;
@@ -304,6 +305,20 @@ fn renamed(text: &str, prefix: &str) -> Parsed<(String, String)> {
     label(&format!("{key}=x")).map(|(key, _)| (name.to_owned(), key))
 }
 
+/// Bytes of a socket's path: `sun_path` with a zero at its end.
+const MAX_SOCKET_BYTES: usize = 107;
+
+/// A socket of a container engine; none is off.
+pub(super) fn socket(text: &str) -> Parsed<Option<PathBuf>> {
+    if matches!(text, "" | "off") {
+        return Ok(None);
+    }
+    if !text.starts_with('/') || text.len() > MAX_SOCKET_BYTES || text.contains('\0') {
+        return wrong("is no path of a socket; such as /var/run/docker.sock, or off");
+    }
+    Ok(Some(PathBuf::from(text)))
+}
+
 /// A source of names.
 pub(super) fn name_source(text: &str) -> Parsed<NameSource> {
     word(text, NAME_SOURCES)
@@ -492,6 +507,15 @@ mod tests {
         assert_eq!(listen("localhost:1").unwrap().unwrap().to_string(), "127.0.0.1:1");
         assert_eq!(listen("[::]:4041").unwrap().unwrap().to_string(), "[::]:4041");
         assert!(listen("4041").is_err());
+    }
+
+    #[test]
+    fn sockets_are_absolute_paths_or_off() {
+        assert_eq!(socket("/run/podman/podman.sock"), Ok(Some("/run/podman/podman.sock".into())));
+        assert_eq!((socket(""), socket("off")), (Ok(None), Ok(None)));
+        for text in ["docker.sock", "unix:///run/docker.sock", "tcp://h:2375", &format!("/{}", "x".repeat(107))] {
+            assert!(socket(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -128,6 +128,33 @@ fn threads_of_the_network_keep_to_their_ports_and_folders() {
 }
 
 #[test]
+fn sockets_of_this_host_are_for_the_network_alone() {
+    use std::os::unix::net::{UnixListener, UnixStream};
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("engine.sock");
+    let _listener = UnixListener::bind(&socket).unwrap();
+    // As Docker has it: root's and its group's. Nothing but the owner's right leads there.
+    std::os::unix::fs::chown(&socket, None, Some(999)).unwrap();
+    fs::set_permissions(&socket, std::os::unix::fs::PermissionsExt::from_mode(0o660)).unwrap();
+    let connect = || errno(UnixStream::connect(&socket));
+    let talking = || {
+        reader_capabilities();
+        network_thread(&Rules::default());
+    };
+    assert_eq!(on_thread(talking, connect), None);
+    assert_eq!(on_thread(reader_thread, connect), DENIED);
+    assert_eq!(on_thread(|| files_thread(folder.path()), connect), DENIED);
+}
+
+/// Those that the agent keeps: none opens what another user may not.
+fn reader_capabilities() {
+    capabilities::keep(Verb::Run).unwrap();
+    assert!(
+        !rustix::thread::capabilities(None).unwrap().effective.contains(rustix::thread::CapabilitySet::DAC_OVERRIDE)
+    );
+}
+
+#[test]
 fn without_a_folder_nothing_is_opened_for_writing() {
     let folder = tempfile::tempdir().unwrap();
     let refused =

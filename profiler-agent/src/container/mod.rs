@@ -4,6 +4,7 @@
 //! Invariant: a function of the text alone, bounded by its length; runtimes and kubelet choose the names, and whoever may
 //! make cgroups can choose them, too: what is found here names processes, it grants nothing.
 
+pub(crate) mod image;
 mod part;
 #[cfg(test)]
 mod tests;

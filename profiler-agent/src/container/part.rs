@@ -50,7 +50,8 @@ fn runtime(prefix: &str) -> Option<Runtime> {
         "cri-containerd" => Some(Runtime::Containerd),
         "crio" => Some(Runtime::CriO),
         "docker" => Some(Runtime::Docker),
-        "libpod" => Some(Runtime::Podman),
+        // The second below a systemd unit that started it (`--cgroups=split`).
+        "libpod" | "libpod-payload" => Some(Runtime::Podman),
         _ => None,
     }
 }

@@ -105,6 +105,7 @@ fn containers_of_plain_hosts_have_no_pod() {
             Some(Podman),
         ),
         ("0::/libpod_parent/libpod-{A}", Some(Podman)),
+        ("0::/system.slice/shop.service/libpod-payload-{A}", Some(Podman)),
         ("3:cpuset:/ecs/0123456789abcdef0123456789abcdef/{A}", None),
     ];
     for (cgroup, runtime) in cases {

@@ -7,6 +7,7 @@
 mod capabilities;
 mod cgroup;
 mod endpoints;
+mod engines;
 mod features;
 mod host;
 mod kernel;
@@ -64,6 +65,7 @@ pub fn examine(configuration: &Result<RunConfig, Mistakes>) -> Report {
         Ok(config) => {
             let mut checks = endpoints::reached(&config.export);
             checks.push(kubernetes::reached(&config.kubernetes));
+            checks.extend(engines::reached(&config.container_sockets));
             checks
         }
         Err(mistakes) => endpoints::mistakes(mistakes),

@@ -1,11 +1,12 @@
 //! What the agent knows of one process: its names, where unwind rows and symbols of its files come from, and what its
 //! stacks would lack.
 //!
-//! Input: a process id. Output: a [`Report`]. Invariants: the process is looked at with the agent's own code, so that
+//! Input: a process id, and whom to ask for containers. Output: a [`Report`]. Invariants: the process is looked at with the agent's own code, so that
 //! what is told is what `run` would do; nothing is attached to it, no kernel program is loaded; paths and names are
 //! other people's text and printed as such.
 
 mod code;
+mod engine;
 mod names;
 mod reasons;
 mod report;
@@ -17,13 +18,14 @@ pub use report::{Finding, Report};
 use crate::doctor::{self, Reading};
 use crate::exit::{self, Failure};
 use crate::process::{Executables, Living, NameSource, Naming, NotRead, ProcessTable};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Looks at a process.
 ///
 /// # Errors
 /// Exit code 1 when there is no such process, 77 when it may not be read.
-pub fn explain(pid: u32, sources: Vec<NameSource>) -> Result<Report, Failure> {
+pub fn explain(pid: u32, sources: Vec<NameSource>, sockets: &[PathBuf]) -> Result<Report, Failure> {
     let reading = doctor::reading();
     let living = Living::look(pid).map_err(|why| failure(pid, why, &reading))?;
     if living.is_kernel_thread {
@@ -33,13 +35,14 @@ pub fn explain(pid: u32, sources: Vec<NameSource>) -> Result<Report, Failure> {
     let answers = naming.answers(living.key()).unwrap_or_default();
     let mut processes = ProcessTable::new(Executables::new(Arc::default()), naming.clone());
     let identity = processes.identity(living.key(), None, 0, 0);
+    let told = engine::ask(identity.container.as_deref(), sockets);
     let code = code::read(&mut processes, living.key(), &living.exe);
     let runtimes = runtime::find(&living, &code);
     if !naming.lives(living.key()) {
         return Err(failure(pid, NotRead::Ended, &reading));
     }
     Ok(Report {
-        process: names::lines(&living, &identity, &answers),
+        process: names::lines(&living, &identity, answers, &told),
         runtime: runtime::lines(&runtimes, &code),
         stacks: reasons::stacks(&code, &runtimes, &reading),
         names: reasons::names(&code, &runtimes),

@@ -1,14 +1,23 @@
 //! Who the process is, in lines.
 
+use super::engine::Told;
 use crate::config::name_source_word;
 use crate::container;
 use crate::process::{Identity, Living, NameSource};
 
 /// What each source of names says.
-type Answers = [(NameSource, Option<String>)];
+type Answers = [Answer];
+type Answer = (NameSource, Option<String>);
 
 /// Title and text of each line.
-pub(super) fn lines(living: &Living, identity: &Identity, answers: &Answers) -> Vec<(&'static str, String)> {
+pub(super) fn lines(
+    living: &Living,
+    identity: &Identity,
+    answers: Vec<Answer>,
+    told: &Told,
+) -> Vec<(&'static str, String)> {
+    let with_told = |(source, answer): Answer| (source, answer.or_else(|| told.answer(source)));
+    let answers: Vec<Answer> = answers.into_iter().map(with_told).collect();
     let mut lines = vec![
         ("pid", living.pid.to_string()),
         ("name", living.exe_name()),
@@ -16,12 +25,12 @@ pub(super) fn lines(living: &Living, identity: &Identity, answers: &Answers) -> 
         ("command", living.command.clone()),
     ];
     lines.extend(living.parent.as_ref().map(|(pid, name)| ("parent", format!("{pid} {name}"))));
-    lines.push(("service", service(&identity.service, answers)));
-    lines.push(("", others(answers)));
-    let labels = identity.labels.iter().map(|(key, value)| format!("{key}={value}"));
-    lines.push(("labels", labels.collect::<Vec<_>>().join(", ")));
+    lines.push(("service", service(&identity.service, &answers)));
+    lines.push(("", others(&answers)));
+    lines.push(("labels", told.labels(&identity.labels).join(", ")));
     lines.push(("cgroup", living.cgroup.clone()));
     lines.extend(container(&living.cgroup));
+    lines.extend(told.lines.iter().map(|line| ("engine", line.clone())));
     lines.extend(living.inner_pid.map(|pid| ("pid namespace", format!("its own, in which its id is {pid}"))));
     lines.retain(|(_, text)| !text.is_empty());
     lines
@@ -29,17 +38,17 @@ pub(super) fn lines(living: &Living, identity: &Identity, answers: &Answers) -> 
 
 fn service(name: &str, answers: &Answers) -> String {
     match answers.iter().find(|(_, answer)| answer.is_some()) {
-        Some((source, _)) => format!("{name}, from {}", name_source_word(*source)),
-        None => format!("{name}, from the executable: no source says anything"),
+        Some((source, Some(name))) => format!("{name}, from {}", name_source_word(*source)),
+        _ => format!("{name}, from the executable: no source says anything"),
     }
 }
 
 /// What the sources say that did not count.
 fn others(answers: &Answers) -> String {
     let first = answers.iter().position(|(_, answer)| answer.is_some()).unwrap_or(answers.len());
-    let word = |(source, _): &(NameSource, Option<String>)| name_source_word(*source);
+    let word = |(source, _): &Answer| name_source_word(*source);
     let silent = answers.iter().filter(|(_, answer)| answer.is_none()).map(word).collect::<Vec<_>>();
-    let says = |known: &(NameSource, Option<String>)| Some(format!("{} would say {}", word(known), known.1.as_ref()?));
+    let says = |known: &Answer| Some(format!("{} would say {}", word(known), known.1.as_ref()?));
     let mut parts: Vec<String> = answers.iter().skip(first + 1).filter_map(says).collect();
     if !silent.is_empty() {
         parts.push(format!("nothing from {}", silent.join(", ")));

@@ -140,7 +140,7 @@ fn who_may_not_look_is_told_what_to_grant() {
 
 #[test]
 fn this_test_is_explained() {
-    let report = explain(std::process::id(), vec![NameSource::Exe]).unwrap();
+    let report = explain(std::process::id(), vec![NameSource::Exe], &[]).unwrap();
     let text = report.text(None);
     assert!(text.contains("\n  service        profiler_agent"), "{text}");
     let own = text.lines().find(|line| line.contains("/profiler_agent")).unwrap_or_default().to_owned();

@@ -1,8 +1,10 @@
 //! What servers answer.
 
 use crate::canary::answer;
+use crate::engines;
 use crate::export::Code;
 use crate::export::outcome::{MAX_HINT, Outcome, of_grpc, of_http};
+use crate::process::NameSource;
 use std::hint::black_box;
 
 /// A status with a text, and details or a hint: nobody makes us wait for longer than we would.
@@ -18,6 +20,17 @@ pub fn export_answer(data: &[u8]) {
             assert!(*after <= MAX_HINT);
         }
         assert!(!outcome.label().is_empty());
+    }
+}
+
+/// A list of containers: texts are short and printable, and names and labels come of them.
+pub fn engine_answer(data: &[u8]) {
+    for container in engines::listing::described(data).unwrap_or_default() {
+        for (_, value) in engines::labels(&container) {
+            assert!(value.is_none_or(|value| !value.is_empty() && value.len() <= 255));
+            assert!(!value.unwrap_or_default().contains(char::is_control));
+        }
+        black_box(engines::answer(NameSource::Label, &container).or(engines::answer(NameSource::Owner, &container)));
     }
 }
 

@@ -15,7 +15,7 @@ mod unwinding;
 #[cfg(test)]
 mod tests;
 
-pub use answers::{canary_answer, export_answer};
+pub use answers::{canary_answer, engine_answer, export_answer};
 pub use disk::MemoryDisk;
 pub use files::{debug_info, eh_frame, elf_headers, go_tables, jitdump, perf_map, symbols};
 pub use settings::{config_file, relabel};
@@ -37,6 +37,7 @@ pub const TARGETS: &[Target] = &[
     ("demangle", demangle),
     ("eh_frame", eh_frame),
     ("elf_headers", elf_headers),
+    ("engine_answer", engine_answer),
     ("export_answer", export_answer),
     ("go_tables", go_tables),
     ("jitdump", jitdump),

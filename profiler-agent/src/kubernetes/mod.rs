@@ -9,7 +9,6 @@ mod access;
 mod cgroups;
 mod config;
 mod enforce;
-mod image;
 mod kubelet;
 mod names;
 mod object;

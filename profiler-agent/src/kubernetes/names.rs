@@ -1,14 +1,16 @@
-//! What samples of a process in a pod are labelled with.
+//! What samples of a process in a pod, or in a container of a plain host, are labelled with.
 //!
 //! Names follow the semantic conventions' "Specify resource attributes using Kubernetes annotations": an annotation, then
 //! well-known labels, then what owns the pod.
 
 use super::config::{LabelPreset, PodLabels};
-use super::image;
 use super::pod::{Pod, PodContainer};
 use super::store::Store;
+use crate::container::{Container, image};
+use crate::engines::{self, Described};
 use crate::process::{Identity, NameSource, printable};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Annotations that are attributes: `resource.opentelemetry.io/service.name`.
 const ATTRIBUTE: &str = "resource.opentelemetry.io/";
@@ -35,10 +37,11 @@ pub struct Named {
     pub labels: Vec<Label>,
 }
 
-/// Names processes by their pods.
+/// Names processes by their pods, and on plain hosts by their containers.
 #[derive(Clone, Debug, Default)]
 pub struct PodNames {
     store: Arc<Store>,
+    engines: Arc<engines::Store>,
     sources: Vec<NameSource>,
     wanted: PodLabels,
 }
@@ -47,31 +50,55 @@ impl PodNames {
     /// Asks the sources of names in turn.
     #[must_use]
     pub fn new(store: Arc<Store>, sources: Vec<NameSource>, wanted: PodLabels) -> Self {
-        Self { store, sources, wanted }
+        Self { store, engines: Arc::default(), sources, wanted }
     }
 
-    /// A number that is another one when names may be.
+    /// Also asks what container engines have told.
+    #[must_use]
+    pub fn with_engines(self, engines: Arc<engines::Store>) -> Self {
+        Self { engines, ..self }
+    }
+
+    /// A number that is another one when names may be: both only grow.
     #[must_use]
     pub fn version(&self) -> u64 {
-        self.store.version()
+        self.store.version() + self.engines.version()
     }
 
-    /// Name and labels of a process by what is known now; its own where it is in no pod.
+    /// A process has a sample: its container is asked for now, so that it has a name when the window ends.
+    pub fn expect(&self, identity: &Identity) {
+        if let Some(container) = &identity.container {
+            let _ = self.engines.find(container, Instant::now());
+        }
+    }
+
+    /// Name and labels of a process by what is known now; its own where it is in no container.
     #[must_use]
     pub fn of(&self, identity: &Identity) -> Named {
-        let own = || Named { name: Arc::clone(&identity.service), labels: identity.labels.clone() };
-        let Some(container) = &identity.container else { return own() };
-        let Some(pod) = self.store.find(container) else {
-            let mut named = own();
-            let id = container.id().filter(|_| self.wanted.preset == LabelPreset::Default);
-            add(&mut named.labels, "container.id", id.map(|id| &**id));
-            return sorted(named);
+        let Some(container) = &identity.container else {
+            return Named { name: Arc::clone(&identity.service), labels: identity.labels.clone() };
         };
+        let Some(pod) = self.store.find(container) else { return self.without_pod(identity, container) };
         let inside = pod.container(&container.ids);
         match self.wanted.preset {
             LabelPreset::Default => self.by_convention(identity, &pod, inside),
             LabelPreset::Alloy => self.as_alloy(identity, &pod, inside),
         }
+    }
+
+    /// By what an engine says of the container, or else with the container's id.
+    fn without_pod(&self, identity: &Identity, container: &Container) -> Named {
+        let (mut name, mut labels) = (Arc::clone(&identity.service), identity.labels.clone());
+        match (self.engines.find(container, Instant::now()), self.wanted.preset) {
+            (Some(found), LabelPreset::Default) => {
+                engines::labels(&found).into_iter().for_each(|(key, value)| add(&mut labels, key, value));
+                name = self.service(identity, |source| engines::answer(source, &found).map(str::to_owned));
+            }
+            (Some(found), LabelPreset::Alloy) => return container_as_alloy(identity, &found),
+            (None, LabelPreset::Default) => add(&mut labels, "container.id", container.id().map(|id| &**id)),
+            (None, LabelPreset::Alloy) => {}
+        }
+        sorted(Named { name, labels })
     }
 
     fn by_convention(&self, identity: &Identity, pod: &Pod, inside: Option<&PodContainer>) -> Named {
@@ -92,7 +119,7 @@ impl PodNames {
             add(&mut labels, key, pod.annotations.get(&format!("{GRAFANA}{key}")).map(String::as_str));
         }
         self.add_chosen(&mut labels, pod);
-        sorted(Named { name: self.service(identity, pod), labels })
+        sorted(Named { name: self.service(identity, |source| answer(source, pod)), labels })
     }
 
     fn as_alloy(&self, identity: &Identity, pod: &Pod, inside: Option<&PodContainer>) -> Named {
@@ -114,17 +141,25 @@ impl PodNames {
     }
 
     /// The first source that says something; what the process said itself was found before.
-    fn service(&self, identity: &Identity, pod: &Pod) -> Arc<str> {
+    fn service(&self, identity: &Identity, answer: impl Fn(NameSource) -> Option<String>) -> Arc<str> {
         for source in &self.sources {
             if identity.source == Some(*source) {
                 break;
             }
-            if let Some(name) = answer(*source, pod) {
+            if let Some(name) = answer(*source) {
                 return Arc::from(name);
             }
         }
         Arc::clone(&identity.service)
     }
+}
+
+/// Alloy calls what is in no pod by its container.
+fn container_as_alloy(identity: &Identity, container: &Described) -> Named {
+    let name = container.name.as_deref();
+    let mut labels = Vec::new();
+    add(&mut labels, "container", name);
+    Named { name: name.map_or_else(|| Arc::clone(&identity.service), Arc::from), labels }
 }
 
 /// What a pod says of its name.

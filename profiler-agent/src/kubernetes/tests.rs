@@ -2,6 +2,7 @@ use super::object::PodObject;
 use super::pod::Pod;
 use super::{LabelPreset, PodLabels, PodNames, Store};
 use crate::container::{self, Container};
+use crate::engines;
 use crate::process::{Identity, NameSource};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -179,6 +180,44 @@ fn without_a_pod_there_is_the_id() {
     assert_eq!(shown(&names, &identity(A, NameSource::Exe, "nginx")), format!("nginx container.id={A}"));
     let host = Identity { container: None, ..identity(A, NameSource::Unit, "ssh") };
     assert_eq!(shown(&names, &host), "ssh");
+}
+
+/// Names of a process in a container that an engine has told of.
+fn by_engine(container: &str, sources: &[NameSource], preset: LabelPreset, identity: &Identity) -> String {
+    let engines = Arc::new(engines::Store::asking());
+    let told = engines::listing::described(container.replace("ID", A).as_bytes()).unwrap();
+    assert!(engines.answer(&[A.into()], told, None, Instant::now()));
+    let names = PodNames::new(Arc::default(), sources.to_vec(), PodLabels { preset, ..PodLabels::default() });
+    shown(&names.with_engines(engines), identity)
+}
+
+fn on_a_plain_host(source: NameSource) -> Identity {
+    let container = Container { ids: vec![A.into()], pod_uid: None };
+    Identity { container: Some(Arc::new(container)), ..identity(A, source, "own") }
+}
+
+#[test]
+fn without_a_pod_the_container_has_the_names_of_its_engine() {
+    let of = |container: &str, sources: &[NameSource], source| {
+        by_engine(container, sources, LabelPreset::Default, &on_a_plain_host(source))
+    };
+    let composed = r#"[{"Id":"ID","Names":["/shop-web-1"],"Image":"registry:5000/shop/web:v2",
+        "Labels":{"com.docker.compose.service":"web","com.docker.compose.project":"shop"}}]"#;
+    let labels = "container.image.name=registry:5000/shop/web container.name=shop-web-1 service.namespace=shop \
+                  service.version=v2";
+    assert_eq!(of(composed, &ALL, NameSource::Exe), format!("web {labels}"));
+    assert_eq!(of(composed, &ALL, NameSource::Env), format!("own {labels}"));
+    assert_eq!(of(composed, &[NameSource::Owner], NameSource::Exe), format!("shop-web-1 {labels}"));
+    assert_eq!(of(composed, &[NameSource::Exe, NameSource::Label], NameSource::Exe), format!("own {labels}"));
+    let plain = r#"[{"Id":"ID","Names":["/cache"],"Image":"redis","Labels":null}]"#;
+    assert_eq!(of(plain, &ALL, NameSource::Exe), "cache container.image.name=redis container.name=cache");
+    let of_unit = r#"[{"Id":"ID","Names":["systemd-mail"],"Labels":{"PODMAN_SYSTEMD_UNIT":"mail.service"}}]"#;
+    assert_eq!(of(of_unit, &ALL, NameSource::Exe), "mail container.name=systemd-mail");
+    let mut process = on_a_plain_host(NameSource::Exe);
+    process.labels = vec![("service.namespace".into(), "eu".into())];
+    assert!(by_engine(composed, &ALL, LabelPreset::Default, &process).contains(" service.namespace=eu "));
+    let alloy = by_engine(composed, &ALL, LabelPreset::Alloy, &on_a_plain_host(NameSource::Env));
+    assert_eq!(alloy, "shop-web-1 container=shop-web-1");
 }
 
 #[test]

@@ -16,9 +16,9 @@ pub enum NameSource {
     Env,
     /// An annotation of the pod; no answer without Kubernetes.
     Annotation,
-    /// A label of the pod; no answer without Kubernetes.
+    /// A label of the pod, or of the container; no answer without Kubernetes and without a container engine.
     Label,
-    /// What owns the pod; no answer without Kubernetes.
+    /// What owns the pod; the container itself where there is no Kubernetes.
     Owner,
     /// The systemd service unit.
     Unit,

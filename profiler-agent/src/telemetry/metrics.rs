@@ -66,6 +66,8 @@ metrics! {
     KubernetesPods = "profiler_kubernetes_pods" "gauge" "", "Pods of this node that the API server has told of and that are not gone.";
     KubernetesExcluded = "profiler_kubernetes_pods_excluded" "gauge" "", "Pods of this node that are not sampled because an annotation, or the lack of one, says so.";
     KubernetesErrors = "profiler_kubernetes_errors_total" "counter" "reason", "Answers of the API server, and ways to it, that told nothing of pods or namespaces.";
+    ContainersNamed = "profiler_containers_named" "gauge" "", "Containers that an engine has described, those that ended in the last minutes among them.";
+    ContainerEngineErrors = "profiler_container_engine_errors_total" "counter" "reason", "Questions for names of containers that an engine did not answer.";
     Series = "profiler_series" "gauge" "", "Series that this agent sent something for in the last hour.";
     SeriesFolded = "profiler_series_folded_samples_total" "counter" "", "Samples that went into a series called other because there are as many as there may be.";
     BuildInfo = "profiler_build_info" "gauge" "version", "Always 1; the label is the version.";

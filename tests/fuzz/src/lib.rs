@@ -12,6 +12,7 @@ pub mod config;
 pub mod confine;
 #[path = "../../../profiler-agent/src/container/mod.rs"]
 pub mod container;
+pub mod engines;
 pub mod exit;
 pub mod export;
 #[path = "../../../profiler-agent/src/fuzz/mod.rs"]

@@ -26,7 +26,7 @@ pub(crate) struct Args {
 enum Part {
     /// The reference tool chain of `cargo xtask bpf`
     Bpf,
-    /// What the tests start: a browser, C and Go compilers, Python, Node and Java
+    /// What the tests start: a browser, C and Go compilers, Python, Node, Java and Podman
     Test,
     /// cargo-fuzz
     Fuzz,
@@ -62,6 +62,9 @@ const TEST_PROGRAMS: &[(&str, &str)] = &[
     // The server is in it, under another name; the package of the server would start it at boot.
     ("redis-check-rdb", "redis-tools"),
     ("git", "git"),
+    // Its socket starts it when somebody asks, no sooner.
+    ("podman", "podman"),
+    ("runc", "runc"),
 ];
 
 /// The same for the long form.

@@ -116,6 +116,26 @@ fn a_file_that_is_not_there_is_a_mistake() {
 }
 
 #[test]
+fn container_engines_are_asked_unless_told_otherwise() {
+    let sockets = |given: &[(&'static str, &str)], environment: &[(&str, &str)]| {
+        let sockets = run_with(given, environment).unwrap().container_sockets;
+        sockets.iter().map(|socket| socket.display().to_string()).collect::<Vec<_>>().join(" ")
+    };
+    let variable = ("PROFILER_CONTAINER_SOCKETS", "/run/a.sock, /run/b.sock");
+    assert_eq!(sockets(&[], &[]), "/var/run/docker.sock /run/podman/podman.sock");
+    assert_eq!(sockets(&[], &[variable]), "/run/a.sock /run/b.sock");
+    assert_eq!(sockets(&[("container-sockets", "")], &[variable]), "");
+    assert_eq!(sockets(&[], &[("PROFILER_CONTAINER_SOCKETS", "off")]), "");
+    for nothing in ["[]", "\"\"", "[\"off\"]"] {
+        let file = file(&format!("container-sockets = {nothing}\n"));
+        assert_eq!(sockets(&[("config", file.path().to_str().unwrap())], &[]), "", "{nothing}");
+    }
+    let found = mistakes(run_with(&[("container-sockets", "docker.sock")], &[]));
+    let wanted = "container-sockets \"docker.sock\" is no path of a socket; such as /var/run/docker.sock, or off";
+    assert_eq!(found, [format!("flag --container-sockets: {wanted}")]);
+}
+
+#[test]
 fn mistakes_in_flags_alone_are_wrong_usage() {
     let code = |given: &[(&'static str, &str)], environment: &[(&str, &str)]| {
         Failure::from(run_with(given, environment).unwrap_err()).code
