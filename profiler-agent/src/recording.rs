@@ -102,10 +102,16 @@ fn start(
         pressure: Pressure::default(),
         frequencies: Frequencies::default(),
     };
-    let session = Session::start(options, ledger, metrics, move |profile, pending| {
-        // The receiver lives until the session has ended.
-        let _ = sink.send((profile, pending));
-    });
+    let session = Session::start(
+        options,
+        ledger,
+        metrics,
+        |_| (),
+        move |profile, pending| {
+            // The receiver lives until the session has ended.
+            let _ = sink.send((profile, pending));
+        },
+    );
     session.map_err(Failure::from)
 }
 

@@ -113,17 +113,18 @@ impl Levers for Controls {
 }
 
 impl Session {
-    /// Loads, attaches and starts. `sink` gets every window with its names, on the symbolizer's thread, and decides
+    /// Loads, attaches and starts. `first` may say which cgroups are sampled before any is. `sink` gets every window with its names, on the symbolizer's thread, and decides
     /// where its samples end.
     pub fn start(
         options: SessionOptions,
         ledger: &Arc<Ledger>,
         metrics: &Arc<Metrics>,
+        first: impl FnOnce(&bpf::CgroupRules),
         sink: impl FnMut(Profile, Pending) + Send + 'static,
     ) -> anyhow::Result<Self> {
         let mut options = options;
         options.sampling.service_hz = options.frequencies.distinct().to_vec();
-        let mut loaded = bpf::load(&options.sampling)?;
+        let mut loaded = bpf::load(&options.sampling, first)?;
         let memory = loaded.tables.take().context("the kernel programs come without tables")?;
         let maker = memory.maker();
         ledger.set_kernel(Box::new(Arc::clone(&loaded.counters)));

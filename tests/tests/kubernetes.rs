@@ -249,7 +249,7 @@ fn wait_for_samples(stub: &Stub, since_unix_ns: u64, least: u64, wanted: impl Fn
 }
 
 fn of_pod(labels: &Labels) -> bool {
-    labels.contains_key("k8s_pod_name") || labels.contains_key("container_id")
+    labels.contains_key("k8s_pod_name") || labels.get("container_id") == Some(&id())
 }
 
 fn of_beside(labels: &Labels) -> bool {
@@ -316,6 +316,22 @@ fn a_pod_that_says_no_as_to_other_collectors_is_not_sampled() {
 #[test]
 fn a_namespace_that_says_no_is_not_sampled() {
     assert_excluded(&json!({}), &json!({ "profiler/enabled": "false" }));
+}
+
+#[test]
+fn a_pod_that_says_no_has_no_sample_from_the_beginning_on() {
+    let _alone = alone();
+    let (folder, api, stub) = (tempfile::tempdir().unwrap(), ApiServer::start(), accepting());
+    let group = PodGroup::new(UID, &id());
+    let burning = burn(folder.path(), "nginx", &group.container);
+    let beside = burn_alone(folder.path(), "beside");
+    api.put_pod(pod(&json!({ "profiler/enabled": "false" })));
+    let agent = agent(&api, &stub, &[]);
+    wait_for_excluded(&agent, 1.0);
+    wait_for_samples(&stub, now_unix_ns(), 100, of_beside);
+    assert_eq!(samples_since(&stub, 0, of_pod), 0, "{:#?}", series_since(&stub, 0));
+    drop((burning, beside));
+    drop(agent);
 }
 
 #[test]

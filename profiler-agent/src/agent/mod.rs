@@ -23,7 +23,7 @@ use crate::export::Exporter;
 use crate::governor::{Frequencies, Pressure};
 use crate::history::History;
 use crate::keeper::{Found, Keeper};
-use crate::kubernetes::{Kubernetes, PodNames, Store};
+use crate::kubernetes::{Enforcement, Kubernetes, PodNames, Store};
 use crate::process::Naming;
 use crate::session::{Session, SessionOptions};
 use crate::symbolize::{Debuginfod, DebuginfodOptions};
@@ -100,7 +100,8 @@ fn start(config: RunConfig, kallsyms: Option<File>, reread: Reread<'_>) -> anyho
         canary: canary.clone(),
         shape: Mutex::new(Shape::new(&config, &shared.metrics)),
     });
-    let session = session(&config, &shared, &destination)?;
+    let mut enforcement = kubernetes.enforcement(&config.kubernetes, &shared.metrics);
+    let session = session(&config, &shared, &destination, &mut enforcement)?;
     tracing::info!(frequency_hz = config.sample.frequency, "sampling every CPU");
     let gap_s = shared.metrics.get(Metric::GapSeconds, "");
     if gap_s > 0.0 {
@@ -109,14 +110,12 @@ fn start(config: RunConfig, kallsyms: Option<File>, reread: Reread<'_>) -> anyho
     }
     let page = page_state::page_state(&config, &shared, exporter.as_ref(), canary, token);
     drop(entered);
-    let mut enforcement = kubernetes.enforcement(&config.kubernetes, &shared.metrics);
     let mut rules = confine::Rules::of(&config);
     rules.connect_ports.extend(kubernetes.ports());
     let served = Served { listener, page, exporter, kubernetes, engines, orders };
     let network = Network::start(runtime, rules, served, &shared)?;
     confine::supervisor_thread();
     let governed = Governed::new(&config, &shared, session.controls());
-    governed.enforce(&mut enforcement);
     Supervisor { enforcement, governed, config, shared, destination, session: Some(session), network, keeper }
         .supervise(&ordered, reread)
 }
@@ -165,7 +164,12 @@ fn canary(config: &RunConfig, shared: &Shared) -> anyhow::Result<Option<Canary>>
 }
 
 /// Starts sampling as configured.
-fn session(config: &RunConfig, shared: &Shared, destination: &Arc<Destination>) -> anyhow::Result<Session> {
+fn session(
+    config: &RunConfig,
+    shared: &Shared,
+    destination: &Arc<Destination>,
+    enforcement: &mut Enforcement,
+) -> anyhow::Result<Session> {
     let destination = Arc::clone(destination);
     let options = SessionOptions {
         sampling: bpf::Options::new(&config.sample),
@@ -182,7 +186,9 @@ fn session(config: &RunConfig, shared: &Shared, destination: &Arc<Destination>) 
         pressure: shared.pressure.clone(),
         frequencies: Frequencies::new(config.service_frequencies.clone()),
     };
-    Session::start(options, &shared.ledger, &shared.metrics, move |profile, pending| destination.take(profile, pending))
+    let first = |rules: &bpf::CgroupRules| enforcement.look(rules);
+    let sink = move |profile, pending| destination.take(profile, pending);
+    Session::start(options, &shared.ledger, &shared.metrics, first, sink)
 }
 
 fn debuginfod(config: &RunConfig, metrics: &Arc<Metrics>) -> anyhow::Result<Option<Arc<Debuginfod>>> {

@@ -129,16 +129,18 @@ impl Supervisor {
     fn replace_session(&mut self, old: RunConfig) -> anyhow::Result<()> {
         let begun = Instant::now();
         self.session.take().into_iter().for_each(Session::finish);
-        let started = session(&self.config, &self.shared, &self.destination).or_else(|error| {
+        let mut start = |config: &RunConfig| {
+            self.enforcement.begin_anew();
+            session(config, &self.shared, &self.destination, &mut self.enforcement)
+        };
+        let started = start(&self.config).or_else(|error| {
             tracing::error!("SIGHUP: sampling goes on as it was: {error:#}");
             self.config = old;
-            session(&self.config, &self.shared, &self.destination)
+            start(&self.config)
         });
         let started = started.context("sampling cannot go on")?;
         self.governed = Governed::new(&self.config, &self.shared, started.controls());
         self.session = Some(started);
-        self.enforcement.begin_anew();
-        self.governed.enforce(&mut self.enforcement);
         tracing::info!(gap_ms = begun.elapsed().as_millis() as u64, "sampling anew");
         Ok(())
     }

@@ -163,8 +163,8 @@ pub struct Loaded {
     pub map_bytes: u64,
 }
 
-/// Loads, attaches and starts sampling.
-pub fn load(options: &Options) -> Result<Loaded, LoadError> {
+/// Loads, attaches and starts sampling. `first` is told the cgroups' rules before any sample can be taken.
+pub fn load(options: &Options, first: impl FnOnce(&CgroupRules)) -> Result<Loaded, LoadError> {
     let mut programs = load_object(options)?;
     let tables =
         KernelTables::new(map(&mut programs, "SLABS")?, map(&mut programs, "PROCESSES")?).map_err(LoadError::Tables)?;
@@ -184,6 +184,7 @@ pub fn load(options: &Options) -> Result<Loaded, LoadError> {
     let own = map(&mut programs, "RATES")?;
     let rates = Arc::new(Rates::new(controls, own, options.hz, options.service_hz.clone()).map_err(LoadError::Rates)?);
     let rules = Arc::new(CgroupRules::new(map(&mut programs, "CGROUPS")?, Arc::clone(&rates)));
+    first(&rules);
     let sampling = Sampling::start(options.clock, Arc::clone(&rates), sample).map_err(|error| match options.clock {
         Clock::CpuClock => LoadError::Perf(error),
         Clock::Cycles => LoadError::NoCycles(error),

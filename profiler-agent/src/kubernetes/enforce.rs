@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 /// A program that began before a rule was told has ended by then: each runs for microseconds.
 const IN_FLIGHT: Duration = Duration::from_millis(2);
 
+/// How long after its start an agent takes no sample in pods while it does not know what they say.
+const LIST_PATIENCE: Duration = Duration::from_secs(10);
 /// How long kubelet may take to make the cgroup of a pod that it has been given.
 const CGROUP_PATIENCE: Duration = Duration::from_secs(60);
 /// No version of the pods.
@@ -36,6 +38,8 @@ pub struct Enforcement {
     version: u64,
     /// By uid: the rule, since when it is known, and whether it holds.
     pods: HashMap<Arc<str>, Stand>,
+    /// Until when nothing in pods is sampled unless all are known; none once that is over.
+    waits_until: Option<Instant>,
     said_full: bool,
     said_missing: bool,
 }
@@ -48,12 +52,22 @@ struct Stand {
 }
 
 impl Enforcement {
-    /// Nothing is in force yet.
+    /// Nothing is in force yet. Where somebody `tells` of the pods, none is sampled until all are known, for ten seconds
+    /// at most: one that says no has no samples from the beginning on.
     #[must_use]
-    pub fn new(store: Arc<Store>, config: KubernetesConfig, metrics: Arc<Metrics>) -> Self {
-        let root = crate::bpf::offsets::Hierarchies::mounted().container_mount().map(PathBuf::from);
-        let (cgroups, pods) = (PodCgroups::default(), HashMap::new());
-        Self { store, config, metrics, root, cgroups, version: NEVER, pods, said_full: false, said_missing: false }
+    pub fn new(store: Arc<Store>, config: KubernetesConfig, metrics: Arc<Metrics>, tells: bool) -> Self {
+        Self {
+            store,
+            config,
+            metrics,
+            root: crate::bpf::offsets::Hierarchies::mounted().container_mount().map(PathBuf::from),
+            cgroups: PodCgroups::default(),
+            version: NEVER,
+            pods: HashMap::new(),
+            waits_until: tells.then(|| Instant::now() + LIST_PATIENCE),
+            said_full: false,
+            said_missing: false,
+        }
     }
 
     /// New programs: they know no rule.
@@ -65,11 +79,14 @@ impl Enforcement {
     /// Tells what has changed.
     pub fn look(&mut self, rules: &CgroupRules) {
         let version = self.store.version();
-        if version == self.version && self.pods.values().all(|stand| stand.holds) {
+        let waited = self.waits_until.is_some();
+        self.waits_until = self.waits_until.filter(|until| Instant::now() < *until && !self.store.is_listed());
+        let goes_on = waited && self.waits_until.is_none();
+        if version == self.version && !goes_on && self.pods.values().all(|stand| stand.holds) {
             return;
         }
         self.version = version;
-        let pods = self.decide();
+        let pods = if self.waits_until.is_some() { Vec::new() } else { self.decide() };
         if pods.iter().any(|pod| !self.cgroups.pods.contains_key(&*pod.uid)) || self.misses_outer() {
             self.cgroups = self.root.as_deref().map(PodCgroups::find).unwrap_or_default();
         }
@@ -111,12 +128,17 @@ impl Enforcement {
         pods
     }
 
+    /// Whether pods without a rule of their own are left out.
+    fn leaves_others_out(&self) -> bool {
+        !self.config.default_enabled || self.waits_until.is_some()
+    }
+
     fn misses_outer(&self) -> bool {
-        !self.config.default_enabled && self.cgroups.around.is_empty()
+        self.leaves_others_out() && self.cgroups.around.is_empty()
     }
 
     fn wanted(&self) -> BTreeMap<u64, Rule> {
-        let outer = self.cgroups.around.iter().filter(|_| !self.config.default_enabled);
+        let outer = self.cgroups.around.iter().filter(|_| self.leaves_others_out());
         let mut wanted: BTreeMap<u64, Rule> = outer.map(|&id| (id, Rule::Excluded)).collect();
         for (uid, stand) in &self.pods {
             let ids = self.cgroups.pods.get(&**uid).into_iter().flatten();

@@ -68,8 +68,9 @@ impl Kubernetes {
     /// What does as the pods say. Where nobody is asked for them, none has to say yes.
     #[must_use]
     pub fn enforcement(&self, config: &KubernetesConfig, metrics: &Arc<Metrics>) -> Enforcement {
-        let default_enabled = config.default_enabled || self.access.is_none();
-        Enforcement::new(self.store(), KubernetesConfig { default_enabled, ..config.clone() }, Arc::clone(metrics))
+        let tells = self.access.is_some();
+        let config = KubernetesConfig { default_enabled: config.default_enabled || !tells, ..config.clone() };
+        Enforcement::new(self.store(), config, Arc::clone(metrics), tells)
     }
 
     /// Watches until it is dropped, on the runtime that polls it; `changed` is called when something may be another.

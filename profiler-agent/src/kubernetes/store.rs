@@ -3,6 +3,7 @@
 //! kube's own store forgets a pod with its end, but its last samples are named later: hence this one.
 
 use super::pod::Pod;
+use super::problem::Resource;
 use crate::container::Container;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,12 +29,20 @@ struct State {
     containers: HashMap<Arc<str>, Arc<str>>,
     /// Annotations of namespaces.
     namespaces: HashMap<String, Arc<BTreeMap<String, String>>>,
+    /// What has come as a whole, or never will.
+    listed: Listed,
     /// Counts the lists, so that what a new one lacks is known to be gone.
     list: u64,
     /// Grows with every change.
     version: u64,
     /// When it grew last.
     changed: Option<Instant>,
+}
+
+#[derive(Debug, Default)]
+struct Listed {
+    pods: bool,
+    namespaces: bool,
 }
 
 #[derive(Debug)]
@@ -74,6 +83,22 @@ impl Store {
     #[must_use]
     pub fn changed(&self, otherwise: Instant) -> Instant {
         self.lock().changed.unwrap_or(otherwise)
+    }
+
+    /// Whether all pods and namespaces are known that may be.
+    #[must_use]
+    pub fn is_listed(&self) -> bool {
+        let state = self.lock();
+        state.listed.pods && state.listed.namespaces
+    }
+
+    /// The agent has no right to see these: nobody need wait for them.
+    pub(super) fn give_up(&self, resource: Resource) {
+        let mut state = self.lock();
+        match resource {
+            Resource::Pods => state.listed.pods = true,
+            Resource::Namespaces => state.listed.namespaces = true,
+        }
     }
 
     /// All pods that are there.
@@ -120,6 +145,7 @@ impl Store {
     pub(super) fn end_list(&self, now: Instant) {
         let mut state = self.lock();
         state.change();
+        state.listed.pods = true;
         let list = state.list;
         state.pods.values_mut().filter(|known| known.list != list).for_each(|known| {
             known.gone.get_or_insert(now);
@@ -143,6 +169,7 @@ impl Store {
     pub(super) fn retain_namespaces(&self, listed: &std::collections::HashSet<String>) {
         let mut state = self.lock();
         state.change();
+        state.listed.namespaces = true;
         state.namespaces.retain(|name, _| listed.contains(name));
     }
 }

@@ -84,7 +84,7 @@ impl Watching {
     ) {
         let events = events.default_backoff();
         pin_mut!(events);
-        while let Some(event) = self.next(&mut events).await {
+        while let Some(event) = self.next(&mut events, store).await {
             let now = Instant::now();
             // A list is one change.
             let listing = matches!(event, Event::Init | Event::InitApply(_));
@@ -117,7 +117,7 @@ impl Watching {
         let events = events.default_backoff();
         pin_mut!(events);
         let mut listed = HashSet::new();
-        while let Some(event) = self.next(&mut events).await {
+        while let Some(event) = self.next(&mut events, store).await {
             let listing = matches!(event, Event::Init | Event::InitApply(_));
             match event {
                 Event::Init => listed.clear(),
@@ -139,6 +139,7 @@ impl Watching {
     async fn next<K>(
         &mut self,
         events: &mut (impl Stream<Item = Result<Event<K>, Error>> + Unpin),
+        store: &Store,
     ) -> Option<Event<K>> {
         loop {
             match events.try_next().await {
@@ -151,12 +152,15 @@ impl Watching {
                     }
                     return event;
                 }
-                Err(error) => self.fail(&Problem::of(&error)),
+                Err(error) => self.fail(&Problem::of(&error), store),
             }
         }
     }
 
-    fn fail(&mut self, problem: &Problem) {
+    fn fail(&mut self, problem: &Problem, store: &Store) {
+        if matches!(problem, Problem::Forbidden(_)) {
+            store.give_up(self.resource);
+        }
         self.metrics.add(Metric::KubernetesErrors, problem.label(), 1);
         self.fails.store(!matches!(problem, Problem::Expired), Ordering::Relaxed);
         // An old version is no error: the list begins anew.

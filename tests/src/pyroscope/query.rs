@@ -9,6 +9,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// The profile type of CPU samples.
 pub const CPU: &str = "process_cpu:cpu:nanoseconds:cpu:nanoseconds";
 
+/// A server that has no CPU to itself cancels its own questions now and then: they are asked again.
+const TRIES: usize = 5;
+
 /// Times asked for, in Unix milliseconds.
 #[derive(Clone, Copy, Debug)]
 pub struct Range {
@@ -110,8 +113,13 @@ impl Pyroscope {
 
     fn ask(&self, method: &str, body: &Value) -> Value {
         let path = format!("/querier.v1.QuerierService/{method}");
-        let (status, answer) =
-            http_post_json(&self.address, &path, &body.to_string()).unwrap_or_else(|| panic!("no answer to {method}"));
+        let ask = || {
+            let answer = http_post_json(&self.address, &path, &body.to_string());
+            answer.unwrap_or_else(|| panic!("no answer to {method}"))
+        };
+        let is_canceled = |(status, answer): &(u16, String)| *status == 500 && answer.contains("\"canceled: ");
+        let mut tries = std::iter::repeat_with(ask).take(TRIES).skip_while(is_canceled);
+        let (status, answer) = tries.next().unwrap_or_else(|| panic!("{method} is canceled {TRIES} times"));
         assert_eq!(status, 200, "{method} {body}: {answer}\n{}", self.log());
         serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{error} in the answer to {method}: {answer}"))
     }
