@@ -76,6 +76,16 @@ fn assert_named(installed: &Installed, pod: &Value, kind: &str, owner: &str) {
     }
 }
 
+/// Has the agent as it was installed again, however a test ends.
+struct AsInstalled<'a>(&'a Installed);
+
+impl Drop for AsInstalled<'_> {
+    fn drop(&mut self) {
+        let restored = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.0.helm("upgrade", &[])));
+        assert!(restored.is_ok() || std::thread::panicking(), "the agent is not as it was");
+    }
+}
+
 /// Waits until this much more was taken; nothing may be lost meanwhile.
 fn wait_for_samples(installed: &Installed, more: f64) -> Metrics {
     let before = installed.metrics().taken();
@@ -207,6 +217,7 @@ fn profiles_come_through_the_collector() {
         let environment = ["extraEnv[0].name=PROFILER_ENDPOINT", &endpoint, "collector.image.pullPolicy=Never"];
         installed.helm("upgrade", &[&image[..], &collector, &environment, &[&route]].concat());
     };
+    let _restored = AsInstalled(installed);
     // There is no DNS here: its address is known once it is there.
     upgrade(&installed.server.url(), "direct");
     let service = installed.cluster.get(&["service", "profiler-agent-collector", "--namespace", PROFILING]);
@@ -220,7 +231,6 @@ fn profiles_come_through_the_collector() {
     assert_eq!(metrics.sum("profiler_samples_dropped_total"), 0.0);
     let log = installed.cluster.kubectl(&["logs", "--namespace", PROFILING, "deployment/profiler-agent-collector"]);
     assert!(!log.contains("\terror\t"), "{log}");
-    installed.helm("upgrade", &[]);
 }
 
 #[test]
