@@ -111,6 +111,8 @@ hotplug() {
     section run cat /tmp/run
 }
 
+. /pods
+
 fact kernel $(uname -r)
 section doctor $agent doctor --json
 section verify $agent verify
@@ -121,6 +123,7 @@ kill $!
 section stacks cat /tmp/chain.folded
 section command $agent record --frequency 199 --duration 600s --output /tmp/command.folded -- /bin/chain
 section command-stacks cat /tmp/command.folded
+pods
 hotplug
 section log sh -c 'dmesg | grep -E "BUG:|WARNING:|Oops|stall|segfault|trap"'
 fact done
