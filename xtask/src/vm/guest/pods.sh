@@ -52,6 +52,14 @@ shown() {
     done
 }
 
+# Waits until all samples so far are in windows that have ended: no later window has one of them.
+windows_closed() {
+    until [ "$(samples pending)" = 0 ]; do
+        kill -0 $run || return
+        sleep 0.5
+    done
+}
+
 pods() {
     mkdir -p $(container_of refuses) $(container_of agrees)
     mkfifo /tmp/objects
@@ -71,7 +79,8 @@ pods() {
     (in_container refuses /bin/busybox sh -c "for fork in \$(seq $forks); do /bin/busybox true || exit; done") &&
         fact pods taken after the storm $(taken)
 
-    since=$(date +%s)
+    windows_closed || return
+    since=$(($(date +%s) + 1))
     in_container agrees /bin/chain 0 &
     chain=$!
     more_samples 50 && shown agrees $since && kill -0 $refusing && section pods-excluded services $since
