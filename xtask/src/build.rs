@@ -30,6 +30,13 @@ pub(crate) fn agent(release: bool) -> Result<PathBuf> {
     Ok(places::target().join(if release { "release" } else { "debug" }).join("profiler-agent"))
 }
 
+/// Builds a program of the tests, optimized, and returns its path.
+pub(crate) fn of_tests(name: &str) -> Result<PathBuf> {
+    shell::step(&format!("building {name}, optimized"));
+    shell::run(&mut shell::cargo(["build", "--locked", "--release", "--package", "profiler-tests", "--bin", name]))?;
+    Ok(places::target().join("release").join(name))
+}
+
 /// Builds the agent that can be told to lose one record, in a target folder of its own.
 pub(crate) fn lossy_agent() -> Result<PathBuf> {
     shell::step("building the agent that loses one record");

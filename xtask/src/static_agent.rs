@@ -1,4 +1,5 @@
-//! The agent as it is shipped: optimized, static, and the same bytes wherever the tree and cargo's folders lie.
+//! The agent as it is shipped: optimized, static, and the same bytes wherever the tree and cargo's folders lie. Programs of
+//! the tests can be made in the same way.
 //!
 //! Invariant: the compiler sees no path of this machine that it could write down. It gets them from a script, not from
 //! cargo, because cargo names its files by the flags that it gives.
@@ -16,14 +17,19 @@ use std::time::Instant;
 
 /// Builds it for each architecture; returns the programs in that order.
 pub(crate) fn build(compilers: &[Compiler]) -> Result<Vec<PathBuf>> {
+    programs(compilers, "profiler-agent", "profiler-agent")
+}
+
+/// A program of a package.
+fn programs(compilers: &[Compiler], package: &str, name: &str) -> Result<Vec<PathBuf>> {
     let names: Vec<&str> = compilers.iter().map(|compiler| compiler.architecture.name()).collect();
-    step(&format!("building the static agent for {}", names.join(" and ")));
+    step(&format!("building the static {name} for {}", names.join(" and ")));
     let started = Instant::now();
     let target = target();
     fs::create_dir_all(&target)?;
     let rustc = target.join("rustc");
     write_rustc(&rustc, compilers)?;
-    let mut cargo = shell::cargo(["build", "--locked", "--release", "--package", "profiler-agent"]);
+    let mut cargo = shell::cargo(["build", "--locked", "--release", "--package", package, "--bin", name]);
     cargo.arg("--target-dir").arg(&target);
     cargo.env("RUSTC", &rustc).env("RUSTC_WRAPPER", "").env("RUSTC_WORKSPACE_WRAPPER", "");
     cargo.env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static").env("CARGO_INCREMENTAL", "0");
@@ -35,8 +41,8 @@ pub(crate) fn build(compilers: &[Compiler]) -> Result<Vec<PathBuf>> {
         cargo.env(format!("CC_{lower}"), compiler.tool("gcc")).env(format!("AR_{lower}"), compiler.tool("ar"));
     }
     run(&mut cargo)?;
-    println!("static agent for {}: built in {:.0} s", names.join(" and "), started.elapsed().as_secs_f64());
-    Ok(compilers.iter().map(|compiler| target.join(compiler.triple()).join("release/profiler-agent")).collect())
+    println!("static {name} for {}: built in {:.0} s", names.join(" and "), started.elapsed().as_secs_f64());
+    Ok(compilers.iter().map(|compiler| target.join(compiler.triple()).join("release").join(name)).collect())
 }
 
 /// Where cargo puts them, in a folder per architecture.
@@ -47,6 +53,11 @@ pub(crate) fn target() -> PathBuf {
 /// For one architecture.
 pub(crate) fn of(architecture: Architecture) -> Result<PathBuf> {
     build(&[Compiler::install(architecture)?])?.pop().context("no agent was built")
+}
+
+/// A program of the tests for one architecture.
+pub(crate) fn of_tests(architecture: Architecture, name: &str) -> Result<PathBuf> {
+    programs(&[Compiler::install(architecture)?], "profiler-tests", name)?.pop().context("no program was built")
 }
 
 /// A compiler that knows where the standard libraries are, and under which names paths of this machine go.

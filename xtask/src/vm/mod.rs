@@ -83,15 +83,17 @@ fn matrix(kernels: &[Kernel], kills: u32) -> Result<()> {
 
 /// Builds the guest's files of an architecture.
 fn guest(architecture: Architecture) -> Result<PathBuf> {
-    let Programs { agent, libraries, workload, busybox } = agents::programs(architecture)?;
+    let Programs { agent, in_pod, libraries, workload, busybox } = agents::programs(architecture)?;
     let mut archive = Initramfs::default();
     for folder in ["dev", "disk", "proc", "sys", "tmp"] {
         archive.folder(folder);
     }
     archive.program("init", include_bytes!("guest/init.sh"));
     archive.program("power", include_bytes!("guest/power.sh"));
-    for (path, from) in [("bin/busybox", &busybox), ("bin/profiler-agent", &agent), ("bin/chain", &workload)] {
-        archive.copy(path, from)?;
+    archive.program("pods", include_bytes!("guest/pods.sh"));
+    let programs = [("busybox", &busybox), ("profiler-agent", &agent), ("in-pod", &in_pod), ("chain", &workload)];
+    for (name, from) in programs {
+        archive.copy(&format!("bin/{name}"), from)?;
     }
     for library in libraries {
         archive.copy(library.to_string_lossy().trim_start_matches('/'), &library)?;

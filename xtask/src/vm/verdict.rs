@@ -1,5 +1,7 @@
 //! What a guest's console says, and whether that is what we want.
 
+mod pods;
+
 use super::machine::MARKER;
 use anyhow::{Context, Result};
 use std::collections::HashMap;
@@ -86,7 +88,7 @@ impl Transcript {
             Ok(count) => format!("{} of {}", count.whole, count.all),
             Err(_) => "none".to_owned(),
         });
-        format!("{WALK} {walk} instructions; whole stacks {}", stacks.join(" and "))
+        format!("{WALK} {walk} instructions; whole stacks {}; {}", stacks.join(" and "), self.pod_figures())
     }
 
     /// Programs and the instructions verified; 0 where the kernel does not tell (before 5.16).
@@ -118,7 +120,7 @@ impl Transcript {
             self.hotplug(),
             self.balance(),
         ];
-        checks.into_iter().filter_map(|check| Some(format!("{:#}", check.err()?))).collect()
+        checks.into_iter().chain(self.pods()).filter_map(|check| Some(format!("{:#}", check.err()?))).collect()
     }
 
     fn doctor(&self) -> Result<()> {
@@ -246,7 +248,7 @@ fn is_whole(frames: &[&str]) -> bool {
 mod tests {
     use super::*;
 
-    fn console(text: &str) -> Transcript {
+    pub(super) fn console(text: &str) -> Transcript {
         Transcript::parse(&text.lines().map(str::to_owned).collect::<Vec<_>>())
     }
 
@@ -287,7 +289,8 @@ mod tests {
         let error = stacks(89, 10).roots("stacks").unwrap_err().to_string();
         assert_eq!(error, "stacks: 95 of 105 samples reach _start");
         let figures = stacks(89, 10).figures();
-        assert_eq!(figures, "walk_user untold instructions; whole stacks 90 of 100 and none");
+        let pods = "pod excluded within ?, slower within ?";
+        assert_eq!(figures, format!("walk_user untold instructions; whole stacks 90 of 100 and none; {pods}"));
         assert!(stacks(99, 0).chains("stacks", 101).is_err());
         assert!(console("@@ begin stacks\n@@ end stacks 0").chains("stacks", 1).is_err());
     }

@@ -30,8 +30,14 @@ fact() {
     echo "@@ fact $*"
 }
 
+# A term of the ledger.
+samples() {
+    wget -q -O - $page/metrics 2>/dev/null | awk -v name=profiler_samples_$1 '$1 == name { print $2 }'
+}
+
+# 0 while the agent does not answer.
 taken() {
-    wget -q -O - $page/metrics 2>/dev/null | awk '$1 == "profiler_samples_taken_total" { taken = $2 } END { print taken + 0 }'
+    echo $(($(samples taken_total) + 0))
 }
 
 # Field 39 of proc(5): the CPU it ran on last. Names of our programs have no blanks.
@@ -111,6 +117,8 @@ hotplug() {
     section run cat /tmp/run
 }
 
+. /pods
+
 fact kernel $(uname -r)
 section doctor $agent doctor --json
 section verify $agent verify
@@ -121,6 +129,7 @@ kill $!
 section stacks cat /tmp/chain.folded
 section command $agent record --frequency 199 --duration 600s --output /tmp/command.folded -- /bin/chain
 section command-stacks cat /tmp/command.folded
+pods
 hotplug
 section log sh -c 'dmesg | grep -E "BUG:|WARNING:|Oops|stall|segfault|trap"'
 fact done
