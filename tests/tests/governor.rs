@@ -165,12 +165,16 @@ fn memory_stays_flat_over_thousands_of_executables() {
     let (first_mib, first_descriptors) = (resident_mib(agent.pid()), descriptors(agent.pid()));
     storm(folder.path(), "10", &programs, || {});
     let (second_mib, second_descriptors) = (resident_mib(agent.pid()), descriptors(agent.pid()));
-    let metrics = agent.metrics();
-    let (used, budget) = (metrics.get("profiler_memory_used_bytes"), metrics.get("profiler_memory_budget_bytes"));
-    println!("{first_mib:.1} MiB, then {second_mib:.1} MiB; {:.1} MiB with the maps", used / 1048576.0);
+    let memory = |metrics: &Metrics, of: &str| metrics.get(&format!("profiler_memory_{of}_bytes"));
+    let just_after = memory(&agent.metrics(), "used") / 1048576.0;
+    println!("{first_mib:.1} MiB, then {second_mib:.1} MiB; {just_after:.1} MiB with the maps");
+    // A host that is busy with more than this has more tables, too: they go when the governor has looked.
+    let metrics =
+        wait_until(&agent, "within the budget", |metrics| memory(metrics, "used") <= memory(metrics, "budget"));
     println!("{first_descriptors} descriptors, then {second_descriptors}");
     assert!(second_mib < first_mib + 12.0, "{first_mib} MiB, then {second_mib} MiB");
-    assert!(used <= budget, "{used} of {budget} bytes");
+    let budget = memory(&metrics, "budget") / 1048576.0;
+    assert!(just_after <= 1.2 * budget, "{just_after} MiB of {budget}");
     assert!(second_descriptors < 2000, "{second_descriptors} descriptors");
     metrics.assert_balance();
 }
