@@ -1,6 +1,7 @@
 //! Processes that come and go, for long: memory, maps and descriptors of the agent stay flat.
 
 use profiler_tests::agent::Agent;
+use profiler_tests::cgroup::{Group, Version};
 use profiler_tests::stub::{Protocol, Stub};
 use profiler_tests::workload::{Running, compile_c};
 use std::time::{Duration, Instant};
@@ -48,12 +49,16 @@ fn descriptors(pid: u32) -> f64 {
     std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count() as f64
 }
 
-/// Under churn, after a third of the time for getting warm. `tolerance` is that of resident memory.
+/// Under churn, after a third of the time for getting warm. `tolerance` is that of resident memory. Of other processes the
+/// agent hears, and samples none: what a host does besides would be taken for growth.
 fn soak(time: Duration, tolerance: f64) {
     let folder = tempfile::tempdir().unwrap();
     let stub = Stub::forgetting(Protocol::Grpc);
     let spool = folder.path().join("spool");
+    let group = Group::new(Version::of_containers());
     let agent = Agent::run(&[
+        "--cgroup",
+        group.as_str(),
         "--endpoint",
         &stub.endpoint(),
         "--frequency",
@@ -67,7 +72,9 @@ fn soak(time: Duration, tolerance: f64) {
     let other = folder.path().join("other");
     std::fs::copy("/bin/true", &other).unwrap();
     let arguments = [&*seconds, "2", "/bin/true", other.to_str().unwrap()];
-    let mut churn = Running::start(&compile_c(folder.path(), "forks.c", &[]), &arguments);
+    let mut churn = Running::held(&compile_c(folder.path(), "forks.c", &[]), &arguments);
+    group.add(&churn);
+    churn.go_on();
     let started = Instant::now();
     let mut all = [
         Series::new("resident MiB without the hour", tolerance),
