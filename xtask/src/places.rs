@@ -37,12 +37,19 @@ pub(crate) fn lock(name: &str) -> Result<File> {
     Ok(file)
 }
 
+/// The temporary name; all of the final one is in it, as versions have dots.
+fn partial(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".partial");
+    PathBuf::from(name)
+}
+
 /// Fills a folder that is not there yet: under a temporary name, renamed when whole.
 pub(crate) fn fill(folder: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     if folder.exists() {
         return Ok(());
     }
-    let partial = folder.with_extension("partial");
+    let partial = partial(folder);
     if partial.exists() {
         fs::remove_dir_all(&partial)?;
     }
@@ -53,7 +60,7 @@ pub(crate) fn fill(folder: &Path, make: impl FnOnce(&Path) -> Result<()>) -> Res
 
 /// Writes a file under a temporary name, renamed when whole.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let partial = path.with_extension("partial");
+    let partial = partial(path);
     fs::write(&partial, bytes).with_context(|| format!("cannot write {}", partial.display()))?;
     fs::rename(&partial, path).with_context(|| format!("cannot rename to {}", path.display()))
 }
