@@ -113,8 +113,8 @@ impl Levers for Controls {
 }
 
 impl Session {
-    /// Loads, attaches and starts. `first` may say which cgroups are sampled before any is. `sink` gets every window with its names, on the symbolizer's thread, and decides
-    /// where its samples end.
+    /// Loads, attaches and starts. `first` may say which cgroups are sampled before any is. `sink` gets every window with
+    /// its names, on the symbolizer's thread, and decides where its samples end.
     pub fn start(
         options: SessionOptions,
         ledger: &Arc<Ledger>,

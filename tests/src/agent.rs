@@ -84,6 +84,15 @@ impl Agent {
         self.child.id()
     }
 
+    /// Files that it has open.
+    ///
+    /// # Panics
+    /// When it has ended.
+    #[must_use]
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("the agent runs").count()
+    }
+
     /// Body of a page that must be there.
     #[must_use]
     pub fn get(&self, path: &str) -> String {

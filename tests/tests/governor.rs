@@ -114,10 +114,6 @@ fn storm(folder: &Path, seconds: &str, programs: &[PathBuf], mut meanwhile: impl
     children
 }
 
-fn descriptors(pid: u32) -> usize {
-    std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
-}
-
 /// Calls of read and the like by the threads that hear of processes: who looks into a process reads of its files.
 fn reads(pid: u32) -> f64 {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
@@ -143,8 +139,8 @@ fn a_process_costs_no_file_until_it_has_a_sample() {
     let folder = tempfile::tempdir().unwrap();
     let programs = executables(folder.path(), 500);
     let agent = Agent::run(&["--frequency", "1", "--interval", "2s"]);
-    let (mut most, before, reads_before) = (0, descriptors(agent.pid()), reads(agent.pid()));
-    let processes = storm(folder.path(), "10", &programs, || most = most.max(descriptors(agent.pid())));
+    let (mut most, before, reads_before) = (0, agent.descriptors(), reads(agent.pid()));
+    let processes = storm(folder.path(), "10", &programs, || most = most.max(agent.descriptors()));
     let samples = agent.metrics().taken();
     let made = reads(agent.pid()) - reads_before;
     println!("{processes} processes, {samples} samples: {before} descriptors before, {most} at most, {made} reads");
@@ -162,9 +158,9 @@ fn memory_stays_flat_over_thousands_of_executables() {
     let programs = executables(folder.path(), 5000);
     let agent = Agent::run(&["--frequency", "99", "--interval", "2s", "--memory-budget", "96MiB"]);
     storm(folder.path(), "10", &programs, || {});
-    let (first_mib, first_descriptors) = (resident_mib(agent.pid()), descriptors(agent.pid()));
+    let (first_mib, first_descriptors) = (resident_mib(agent.pid()), agent.descriptors());
     storm(folder.path(), "10", &programs, || {});
-    let (second_mib, second_descriptors) = (resident_mib(agent.pid()), descriptors(agent.pid()));
+    let (second_mib, second_descriptors) = (resident_mib(agent.pid()), agent.descriptors());
     let memory = |metrics: &Metrics, of: &str| metrics.get(&format!("profiler_memory_{of}_bytes"));
     let just_after = memory(&agent.metrics(), "used") / 1048576.0;
     println!("{first_mib:.1} MiB, then {second_mib:.1} MiB; {just_after:.1} MiB with the maps");

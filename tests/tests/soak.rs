@@ -45,10 +45,6 @@ impl Series {
     }
 }
 
-fn descriptors(pid: u32) -> f64 {
-    std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count() as f64
-}
-
 /// Under churn, after a third of the time for getting warm. `tolerance` is that of resident memory. Of other processes the
 /// agent hears, and samples none: what a host does besides would be taken for growth.
 fn soak(time: Duration, tolerance: f64) {
@@ -94,7 +90,7 @@ fn soak(time: Duration, tolerance: f64) {
         let used = metrics.get("profiler_map_used_ratio{map=\"processes\"}");
         // The last hour grows for an hour.
         let resident = mib("process_resident_memory_bytes") - mib("profiler_history_bytes");
-        let values = [resident, maps, descriptors(agent.pid()), used];
+        let values = [resident, maps, agent.descriptors() as f64, used];
         all.iter_mut().zip(values).for_each(|(series, value)| series.points.push((at_s, value)));
     }
     let said = churn.wait();

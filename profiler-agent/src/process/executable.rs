@@ -390,7 +390,7 @@ mod tests {
         assert!(open_mapped(pid, libc, &[]).is_some());
     }
 
-    /// This process's own mapping of a file with one byte more than its program's.
+    /// A copy of this process's program, as if it mapped that.
     fn bound(executables: &mut Executables, path: &Path) -> Arc<Executable> {
         std::fs::copy("/proc/self/exe", path).unwrap();
         let metadata = path.metadata().unwrap();

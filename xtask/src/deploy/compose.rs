@@ -29,6 +29,10 @@ pub(super) fn verify(outcome: &mut Outcome) -> Result<()> {
             outcome
                 .expect(Path::new(source).exists(), || format!("compose: {name} mounts {source}, which is not there"));
         }
+        for other in service["depends_on"].as_object().into_iter().flat_map(serde_json::Map::keys) {
+            outcome
+                .expect(services.contains_key(other), || format!("compose: {name} waits for {other}, which is none"));
+        }
         for port in entries(service, "ports") {
             outcome
                 .expect(port["host_ip"] == "127.0.0.1", || format!("compose: {name} opens a port to others: {port}"));
